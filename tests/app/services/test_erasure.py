@@ -87,20 +87,26 @@ def everything(services: Services) -> str:
                 parts += [f"{table.name}: {tuple(row)}" for row in session.execute(select(table))]
     engine = services.broker.engine
     assert engine is not None
-    for client in (engine.runner,):
-        for key in client.call("KEYS", "*"):
-            parts.append(f"{key} {_content(client, key)}")
+    for key in engine.runner.call("KEYS", "*"):
+        parts += [f"{key} {element}" for element in _elements(engine.runner, key)]
     backend: Any = services.results._client  # pyright: ignore[reportPrivateUsage]
     parts += [f"{key} {backend.get(key)}" for key in backend.keys("celery-task-meta-*")]
     return "\n".join(parts)
 
 
-def _content(client: Any, key: bytes) -> object:
+def _elements(client: Any, key: bytes) -> list[object]:
+    """What a key of the broker holds, one by one."""
+    kind = client.call("TYPE", key)
+    if kind == b"string":
+        return [client.call("GET", key)]
+    if kind == b"hash":
+        flat = client.call("HGETALL", key)
+        return list(zip(flat[::2], flat[1::2], strict=True))
     read = {
-        b"hash": ("HGETALL", key), b"string": ("GET", key), b"zset": ("ZRANGE", key, 0, -1),
-        b"list": ("LRANGE", key, 0, -1), b"stream": ("XRANGE", key, "-", "+"), b"set": ("SMEMBERS", key),
+        b"zset": ("ZRANGE", key, 0, -1), b"list": ("LRANGE", key, 0, -1),
+        b"stream": ("XRANGE", key, "-", "+"), b"set": ("SMEMBERS", key),
     }  # fmt: skip
-    return client.call(*read[client.call("TYPE", key)])
+    return list(client.call(*read[kind]))
 
 
 def about(services: Services, *words: str) -> list[str]:
