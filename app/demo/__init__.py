@@ -17,6 +17,8 @@ from app.core.settings import Settings
 from app.demo import conversations, outbound_webhooks, systems
 from app.demo.scenario import DemoFailed, Scenario
 from app.services.container import Services
+from laneway.platform.access.own_credential import own_credential
+from laneway.platform.access.scopes import Scope
 from laneway.platform.db.migrate import upgrade
 from laneway.server.processes import program
 
@@ -54,7 +56,12 @@ def run(settings: Settings, out: Console) -> int:
 def _platform(settings: Settings, out: Console) -> Generator[httpx2.Client]:
     """A client of the running platform. If none runs, one is started and stopped afterwards."""
     host = "127.0.0.1" if settings.api.host in ("0.0.0.0", "::") else settings.api.host  # noqa: S104  compared only
-    with httpx2.Client(base_url=f"http://{host}:{settings.api.port}", timeout=30, trust_env=False) as client:
+    upgrade(settings.storage.url, Services.migrations)
+    address = f"http://{host}:{settings.api.port}"
+    with (
+        own_credential(settings, "demo", Scope.ADMIN) as headers,
+        httpx2.Client(base_url=address, headers=headers, timeout=30, trust_env=False) as client,
+    ):
         if _unserved_queues(client) is not None:
             name_platform(settings, client, out)
             _wait_for_workers(client)

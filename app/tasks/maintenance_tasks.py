@@ -24,7 +24,7 @@ def health_sweep_task() -> dict[str, Any]:
     return services().alerts.sweep()
 
 
-@task(queue="maintenance", priority=Priority.HIGH, role=NOTICE_ROLE)
+@task(queue="maintenance", priority=Priority.HIGH, role=NOTICE_ROLE, internal=True)
 def send_alert_mail_task(ctx: Context, payload: AlertsOpened) -> dict[str, Any]:
     """Send e-mails about alerts, one to each recipient."""
     return services().alert_mail.send(payload, task_id=ctx.id, step=ctx.step)

@@ -10,19 +10,19 @@ from laneway import task
 from laneway.platform.webhooks.tasks import register_delivery_task
 
 
-@task(queue="webhooks")
+@task(queue="webhooks", internal=True)
 def process_facebook_webhook_task(payload: StoredDelivery) -> dict[str, Any]:
     """Turn a stored Facebook delivery into events, each with its follow-up task."""
     return services().webhook_events.process(payload.delivery_id)
 
 
-@task(queue="webhooks")
+@task(queue="webhooks", internal=True)
 def process_google_webhook_task(payload: StoredDelivery) -> dict[str, Any]:
     """Turn a stored Google lead form into its event and follow-up task."""
     return services().webhook_events.process(payload.delivery_id)
 
 
-@task(queue="webhooks")
+@task(queue="webhooks", internal=True)
 def process_generic_webhook_task(payload: StoredDelivery) -> dict[str, Any]:
     """Turn a stored delivery of any other source into events, each with its follow-up task."""
     return services().webhook_events.process(payload.delivery_id)

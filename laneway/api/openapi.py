@@ -10,6 +10,8 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 
+from laneway.api.access import guarded_routes
+from laneway.api.errors import problems
 from laneway.platform.registry import TaskSpec, registry
 from laneway.schemas.history import TaskBatch, TaskRequest
 from laneway.schemas.problem import Problem
@@ -29,12 +31,30 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = original()
             _name_operations(document)
+            _add_access(document, app)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             _add_problem(schemas)
             _add_payloads(schemas)
         return original()
 
     app.openapi = openapi
+
+
+def _add_access(document: dict[str, Any], app: FastAPI) -> None:
+    """Add to each operation the scope that it needs (`x-scope`), and the responses of refused requests."""
+    refusals = problems(401, 403, 421)
+    document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for route in guarded_routes(app):
+        for method in route.methods:
+            operation = document["paths"].get(route.path_format, {}).get(method.lower())
+            if operation is None:
+                continue
+            scope = route.requirement.scope
+            statuses = (403, 421) if scope is None else (401, 403, 421)
+            responses = operation["responses"] | {str(status): refusals[status] for status in statuses}
+            operation["responses"] = dict(sorted(responses.items()))
+            if scope is not None:
+                operation["x-scope"] = str(scope)
 
 
 def _name_operations(document: dict[str, Any]) -> None:
@@ -64,13 +84,14 @@ def _add_problem(schemas: dict[str, Any]) -> None:
 def _add_payloads(schemas: dict[str, Any]) -> None:
     """Make the schema of a submission a choice: for each task, its name and its payload."""
     general = schemas.get(REQUEST)
-    if general is None or not registry:
+    specs = {name: spec for name, spec in registry.items() if not registry.is_internal(name)}
+    if general is None or not specs:
         return
-    payloads = _payload_schemas(schemas)
-    names = {name: _schema_name(name) for name in registry}
-    for name, spec in registry.items():
+    payloads = _payload_schemas(schemas, specs)
+    names = {name: _schema_name(name) for name in specs}
+    for name, spec in specs.items():
         schemas[names[name]] = _submission(general, spec, payloads[name])
-    example = _example()
+    example = _example(specs)
     references = {name: SCHEMAS + title for name, title in names.items()}
     schemas[REQUEST] = {
         "title": REQUEST,
@@ -95,9 +116,9 @@ def _letters(task: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", task.lower())
 
 
-def _payload_schemas(schemas: dict[str, Any]) -> Mapping[str, dict[str, Any]]:
+def _payload_schemas(schemas: dict[str, Any], specs: Mapping[str, TaskSpec]) -> Mapping[str, dict[str, Any]]:
     """Task → the schema of its payload; what these schemas refer to is added to `schemas`."""
-    models = {spec.payload: None for spec in registry.values()}
+    models = {spec.payload: None for spec in specs.values()}
     by_model, document = models_json_schema(
         [(model, "validation") for model in models], ref_template=SCHEMAS + "{model}"
     )
@@ -107,7 +128,7 @@ def _payload_schemas(schemas: dict[str, Any]) -> Mapping[str, dict[str, Any]]:
     for name, schema in definitions.items():
         new = renamed.get(name, name)
         schemas[new] = {**_renamed(schema, renamed), "title": new}
-    return {name: _renamed(by_model[spec.payload, "validation"], renamed) for name, spec in registry.items()}
+    return {name: _renamed(by_model[spec.payload, "validation"], renamed) for name, spec in specs.items()}
 
 
 def _renamed(schema: Any, renamed: Mapping[str, str]) -> Any:
@@ -140,9 +161,9 @@ def _submission(general: dict[str, Any], spec: TaskSpec, payload: dict[str, Any]
     }
 
 
-def _example() -> dict[str, Any]:
+def _example(specs: Mapping[str, TaskSpec]) -> dict[str, Any]:
     """A submission that is valid: with an example of the payload's model, or without fields."""
-    for name, spec in registry.items():
+    for name, spec in specs.items():
         extra = cast("object", spec.payload.model_config.get("json_schema_extra"))
         examples = cast("dict[str, list[Any]]", extra).get("examples", []) if isinstance(extra, dict) else []
         payloads: list[dict[str, Any]] = [*examples, {}]
@@ -152,4 +173,4 @@ def _example() -> dict[str, Any]:
             except ValidationError:
                 continue
             return {"name": name, "payload": payload, "priority": "high", "tags": ["by-hand"]}
-    return {"name": next(iter(registry)), "payload": {}}
+    return {"name": next(iter(specs)), "payload": {}}

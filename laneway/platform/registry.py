@@ -54,6 +54,8 @@ class TaskSpec:
     """The task that is submitted, with `EndedTask`, whenever one of this name ends without being completed."""
     role: str | None = None
     """The purpose for which the platform itself submits the task, such as the delivery of outbound webhooks."""
+    internal: bool = False
+    """Whether only the platform and the application submit the task, and nobody from outside."""
     aliases: tuple[str, ...] = ()
     """Earlier names of the task: what was sent or stored under them is run by this task."""
 
@@ -151,6 +153,11 @@ class TaskRegistry(Mapping[str, TaskSpec]):
     def has_role(self, role: str) -> bool:
         """True when a task is registered for this purpose."""
         return any(spec.role == role for spec in self.values())
+
+    def is_internal(self, name: str) -> bool:
+        """True when nobody from outside may submit the task: by its declaration, or as another's `on_failure` task."""
+        spec = self.find(name)
+        return spec.internal or any(other.on_failure in (spec.name, *spec.aliases) for other in self.values())
 
     def check(self) -> None:
         """Check what only a complete registry shows: the queues and the `on_failure` tasks. Raises BadTask."""

@@ -22,7 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Result = TypeVar("Result", bound=BaseModel | Mapping[str, Any] | None, covariant=True)
 Call: TypeAlias = Mapping[str, Any] | tuple[Any, ...] | list[Any]
 """The arguments of one task: by name, or by position."""
-OPTIONS: Final = frozenset({"key", "priority", "on_failure", "role"})
+OPTIONS: Final = frozenset({"key", "priority", "on_failure", "role", "internal"})
 """Options of `@task` that are fields of `TaskSpec`."""
 
 
@@ -184,6 +184,7 @@ def task(
     delays: Sequence[float] | None = None,
     on_failure: str | None = None,
     role: str | None = None,
+    internal: bool = False,
     aliases: Sequence[str] = (),
 ) -> Decorator: ...
 def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
@@ -215,6 +216,7 @@ def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     `delays`: seconds before each retry, the last one repeated; default: exponential backoff from TASK_RETRY_DELAY.
     `on_failure`: name of the task that is submitted, with `EndedTask`, when this one ends without being completed.
     `role`: the purpose for which the platform itself submits the task, if there is one.
+    `internal`: nobody may submit the task from outside, by the API or the command line; an `on_failure` task is so.
     `aliases`: earlier names of the task; what was sent, stored or scheduled under them is run by this one.
 
     Raises BadTask, which names the mistake, when the declaration cannot work.

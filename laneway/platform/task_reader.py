@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import Final
 
 from laneway.platform import clock
+from laneway.platform.access.bounds import covers
+from laneway.platform.access.caller import current_caller
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import queue_limits, search, task_runs, workers
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
-from laneway.platform.errors import BrokerUnavailable, TaskExpired
+from laneway.platform.errors import BrokerUnavailable, TaskExpired, UnknownTask
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.task_views import describe, describe_worker, queue_figures, queue_reason, waiting_for
 from laneway.platform.logging import without_secrets
@@ -26,6 +28,10 @@ MOST_RUNNING: Final = 5000
 """Running tasks that are attributed to workers."""
 
 
+def _is_visible(run: TaskRun) -> bool:
+    return covers(current_caller(), run.id, name=run.name, queue=run.queue)
+
+
 class TaskReader:
     """Answers questions about tasks."""
 
@@ -33,14 +39,19 @@ class TaskReader:
         self._database, self._broker, self._recorder, self._settings = database, broker, recorder, settings
 
     def current(self, id: str) -> TaskRun:
-        """The row of a task, up to date. Raises UnknownTask."""
+        """The row of a task, up to date. Raises UnknownTask, also for a task that the caller may not see."""
         with self._database.reading() as session:
             run = task_runs.find(session, id)
+        if run is not None and not _is_visible(run):
+            raise UnknownTask(id)
         if run is not None and run.state in FINISHED:
             return run
         self._recorder.catch_up_quietly([run.queue] if run is not None else None)
         with self._database.reading() as session:
-            return task_runs.get(session, id)
+            run = task_runs.get(session, id)
+        if not _is_visible(run):
+            raise UnknownTask(id)
+        return run
 
     def status(self, id: str) -> TaskDetails:
         """The status of a task, and its payload. Raises UnknownTask, and TaskExpired when it finished too long ago."""

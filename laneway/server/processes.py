@@ -15,6 +15,7 @@ from laneway.platform.application import application
 from laneway.platform.queues import WorkerGroup, queues
 from laneway.platform.settings import Settings
 from laneway.server import flower_login
+from laneway.server.checks import health_path
 from laneway.server.probes import Probe, beat_holds_lock, broker_answers, http_answers, web_address, worker_reports
 from laneway.server.valkey import embedded_argv
 from laneway.server.worker_end import note_end_of_worker
@@ -124,7 +125,7 @@ def _api(settings: Settings) -> ManagedProcess:
     return ManagedProcess(
         "api",
         ("uvicorn", application().api, *listen, "--timeout-graceful-shutdown", "10", "--no-access-log"),
-        http_answers(host, port, "/health/ready"),
+        http_answers(host, port, health_path(settings)),
         StopPlan(1, seconds=15),
         web_address(host, port),
         runs_code=True,

@@ -14,6 +14,8 @@ from contextlib import suppress
 
 import httpx2
 
+from laneway.platform.access.own_credential import own_credential
+from laneway.platform.access.scopes import Scope
 from laneway.platform.application import application
 from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.settings import Settings, settings_warnings
@@ -106,9 +108,12 @@ def degraded_parts(settings: Settings) -> list[str]:
     """What the running platform says about its parts that do not work, such as a workflow that is not valid."""
     try:
         address = web_address(settings.api.host, settings.api.port)
-        answer = httpx2.get(f"{address}/health/ready", trust_env=False, timeout=REACH_SECONDS).json()
+        with own_credential(settings, "up", Scope.READ) as headers:
+            ready = f"{address}/health/ready"
+            answer = httpx2.get(ready, headers=headers, trust_env=False, timeout=REACH_SECONDS).json()
         return [f"{each['part']}: {each['problem']}" for each in answer["degraded"]]
     except (
+        PlatformError,
         httpx2.HTTPError,
         ValueError,
         LookupError,

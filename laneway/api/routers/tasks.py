@@ -23,8 +23,8 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
-from laneway.platform.submission.outbox import Submission
-from laneway.platform.submission.requests import submit_options
+from laneway.platform.submission.outside import outside_submission
+from laneway.platform.submission.requests import with_present_name
 from laneway.schemas.choices import ClearableState
 from laneway.schemas.history import (
     A_YEAR,
@@ -83,9 +83,10 @@ OtherSpelling = Annotated[Short, Query(description="Another spelling of `name`; 
 )
 def submit_task(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
     """Submit a task of any name."""
-    handle = services.tasks.submit(body.task, body.payload, options=submit_options(body))
+    submission = outside_submission(body)
+    handle = services.tasks.submit(submission.task, submission.payload, options=submission.options)
     response.status_code = 202 if handle.created else 200
-    return _with_present_name(handle, body.task)
+    return with_present_name(handle, body.task)
 
 
 @router.post(
@@ -100,16 +101,9 @@ def submit_tasks(body: TaskBatch, services: ServicesDep) -> BatchResponse:
 
     A batch supports neither uniqueness nor a durability other than memory.
     """
-    submissions = [Submission(request.task, request.payload, submit_options(request)) for request in body.tasks]
-    accepted = services.tasks.submit_many(submissions)
-    handles = list(map(_with_present_name, accepted, (request.task for request in body.tasks)))
+    accepted = services.tasks.submit_many([outside_submission(request) for request in body.tasks])
+    handles = list(map(with_present_name, accepted, (request.task for request in body.tasks)))
     return BatchResponse(tasks=handles, created=sum(handle.created for handle in handles))
-
-
-def _with_present_name(handle: TaskHandle, name: str) -> TaskHandle:
-    """The handle, with the task's present name if the caller used an earlier one."""
-    present = registry.current_name(name)
-    return handle if present == name else handle.model_copy(update={"renamed_to": present})
 
 
 @router.get("/tasks", dependencies=[requires(Scope.READ, bound=True), OnlyKnown], responses=problems())
@@ -293,7 +287,8 @@ def list_workers(services: ServicesDep) -> WorkersResponse:
 @router.get("/task-names", responses=problems(), dependencies=[requires(Scope.READ, bound=True)])
 def list_task_names() -> TaskNamesResponse:
     """List the tasks that can be submitted, each with its queue."""
-    return TaskNamesResponse(names=[TaskNameView(name=name, queue=registry[name].queue) for name in sorted(registry)])
+    names = [name for name in sorted(registry) if not registry.is_internal(name)]
+    return TaskNamesResponse(names=[TaskNameView(name=name, queue=registry[name].queue) for name in names])
 
 
 async def _wait_for_wakeup(wakeup: asyncio.Event, seconds: float = POLL_SECONDS) -> None:

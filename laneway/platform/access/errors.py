@@ -110,10 +110,10 @@ class InternalTask(PermanentError):
 
 
 class ReservedId(PermanentError):
-    """The platform itself makes the ids that begin like this."""
+    """A task from outside cannot have this id."""
 
     title = "Reserved id"
 
-    template = "The id {id!r} begins with {prefix!r}, which is reserved for tasks of the platform: choose another one."
+    template = "A task from outside cannot have the id {id!r}: {problem}. Choose another one."
     id: str
-    prefix: str
+    problem: str

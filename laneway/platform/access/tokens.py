@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
@@ -41,7 +43,8 @@ USED_SECONDS: Final = 300.0
 USED_WAIT_SECONDS: Final = 0.1
 """A request waits no longer than this to store that its token is used; a later request does it then."""
 MOST_LISTED: Final = 1000
-DEFAULT_DAYS: Final = 90.0
+TEMPORARY: Final = "temporary-"
+TEMPORARY_LASTS: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,19 @@ class Tokens:
         self._forget()
         log.info("token revoked", token=name)
         return row
+
+    @contextmanager
+    def temporary(self, purpose: str, *scopes: str) -> Generator[str]:
+        """A token that exists in this block, for a program of the platform that calls its own API."""
+        name = f"{TEMPORARY}{purpose}-{secrets.token_hex(4)}"
+        with self._database.transaction() as session:
+            repository.delete_expired(session, TEMPORARY, now=clock.now())
+        made = self.create(name, TokenRights(scopes=frozenset(scopes)), expires=TEMPORARY_LASTS)
+        try:
+            yield made.token
+        finally:
+            with self._database.transaction() as session:
+                repository.delete(session, name)
 
     def check(self, token: str) -> Caller:
         """Return who has this token. Raises NotAuthenticated, DatabaseUnavailable."""

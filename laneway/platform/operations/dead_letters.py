@@ -13,6 +13,8 @@ from typing import Any, Final
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
+from laneway.platform.access.bounds import covers
+from laneway.platform.access.caller import current_caller
 from laneway.platform.audit_log.recording import record, recorded_as
 from laneway.platform.broker import Broker
 from laneway.platform.bulk import BulkResult, apply_to_each
@@ -136,7 +138,8 @@ def _state(run: TaskRun) -> dict[str, Any]:
 
 def _unmatched_ids(session: Session, which: Filter) -> Iterator[tuple[str, str]]:
     """Yield the ids in the filter on which the action is impossible, each with the reason."""
-    known = {run.id: run for run in task_runs.by_ids(session, which.ids)}
+    found, caller = task_runs.by_ids(session, which.ids), current_caller()
+    known = {run.id: run for run in found if covers(caller, run.id, name=run.name, queue=run.queue)}
     for id in dict.fromkeys(which.ids):
         run = known.get(id)
         if run is None:

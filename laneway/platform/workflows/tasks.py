@@ -34,6 +34,6 @@ def stop_workflow_task(payload: WorkflowRef) -> dict[str, Any]:
 
 def register_workflow_tasks(*, queue: str) -> None:
     """Register the tasks that run workflows on this queue; a step may name another queue."""
-    task(queue=queue, role=STEP_ROLE, on_failure=SETTLE_TASK)(run_workflow_step_task)
+    task(queue=queue, role=STEP_ROLE, internal=True, on_failure=SETTLE_TASK)(run_workflow_step_task)
     task(queue=queue, retries=RETRIES)(settle_workflow_step_task)
-    task(queue=queue, role=STOP_ROLE, retries=RETRIES)(stop_workflow_task)
+    task(queue=queue, role=STOP_ROLE, internal=True, retries=RETRIES)(stop_workflow_task)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
+from laneway.platform.access.bounds import tenant_prefix
+from laneway.platform.access.caller import Caller, current_caller
 from laneway.platform.db.models import TaskRun, TaskTag
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
@@ -16,7 +18,7 @@ from laneway.schemas.task import TaskState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Selects tasks; a field that is not set selects all.
+    """Selects tasks that the caller may see; a field that is not set selects all.
 
     `name` also finds the tasks that have another name of the same task (`TaskSpec.aliases`). `since` and `until` limit
     the time of acceptance. `error` is a part of the error's text.
@@ -56,9 +58,21 @@ class Filter:
             found.append(TaskRun.accepted_at >= self.since)
         if self.until is not None:
             found.append(TaskRun.accepted_at < self.until)
+        found += _bounds(current_caller())
         if self.trashed is not None:
             found.append(TaskRun.trashed_at.is_not(None) if self.trashed else TaskRun.trashed_at.is_(None))
         return found
+
+
+def _bounds(caller: Caller) -> Iterator[ColumnElement[bool]]:
+    """Conditions that keep a bound caller within what is its own; see `laneway.platform.access.bounds`."""
+    if caller.tenant is not None:
+        prefix = tenant_prefix(caller.tenant)
+        yield func.substr(TaskRun.id, 1, len(prefix)) == prefix
+    if caller.queues is not None:
+        yield TaskRun.queue.in_(caller.queues)
+    if caller.names is not None:
+        yield TaskRun.name.in_(caller.names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import and_, or_, select, update
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import AccessToken
@@ -30,6 +31,17 @@ def listing(session: Session, *, limit: int) -> Sequence[AccessToken]:
 def names(session: Session) -> list[str]:
     """Return the names of all tokens."""
     return list(session.scalars(select(AccessToken.name).order_by(AccessToken.name)))
+
+
+def delete(session: Session, name: str) -> None:
+    """Delete a token."""
+    session.execute(delete_rows(AccessToken).where(AccessToken.name == name))
+
+
+def delete_expired(session: Session, prefix: str, *, now: datetime) -> None:
+    """Delete the tokens whose names begin with a prefix and that have expired."""
+    begins = AccessToken.name.startswith(prefix, autoescape=True)
+    session.execute(delete_rows(AccessToken).where(begins, AccessToken.expires_at < now))
 
 
 def mark_used(session: Session, name: str, *, now: datetime, unless_since: datetime) -> None:
