@@ -9,7 +9,7 @@ from app.core.celery_app import celery_app
 from app.core.settings import Settings, settings
 from app.services.container import Services
 from laneway.api.app import make_api
-from laneway.api.routers import dead_letters, health, login, outbound_webhooks, queues, tasks, workflows
+from laneway.api.routers import audit_log, dead_letters, health, login, outbound_webhooks, queues, tasks, workflows
 from laneway.platform.celery_app import load_tasks_or_exit
 
 DESCRIPTION = (
@@ -27,6 +27,7 @@ DOMAINS = (
     dead_letters,
     documents,
     leads,
+    audit_log,
     health,
     login,
     chat,

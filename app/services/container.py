@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -22,6 +23,7 @@ from app.services.conversations.responders import Responder, make_responder
 from app.services.documents.documents import Documents
 from app.services.documents.passage_store import PassageStore
 from app.services.documents.views import DocumentViews
+from app.services.erasure import PersonalData
 from app.services.integrations.alert_mail import AlertMail
 from app.services.integrations.mail import Mail
 from app.services.leads.crm import CrmSync, make_crm
@@ -36,6 +38,7 @@ from app.services.webhooks.mapping.current import CurrentMapping
 from app.services.webhooks.webhooks import Webhooks
 from laneway.platform.celery_app import load_tasks
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
+from laneway.platform.erasure.erasers import Eraser
 from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.retention import Retention
 from laneway.platform.platform import Platform, current_platform, use_platform
@@ -124,7 +127,17 @@ class Services(Platform):
 
     @cached_property
     def retention(self) -> Retention:
-        return Retention(self.database, self.settings.storage, self.settings.tasks, more=retention_rules(self.settings))
+        return Retention(
+            self.database,
+            self.settings.storage,
+            self.settings.tasks,
+            task_retention=self.settings.task_retention,
+            more=retention_rules(self.settings),
+        )
+
+    @property
+    def erasers(self) -> Sequence[Eraser]:
+        return (*super().erasers, PersonalData())
 
     @cached_property
     def alerts(self) -> Alerts:

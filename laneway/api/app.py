@@ -14,12 +14,12 @@ from laneway.api.access import Authentication
 from laneway.api.host_check import HostCheck
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
-from laneway.api.routers import dead_letters, health, login, outbound_webhooks, queues, tasks, workflows
+from laneway.api.routers import audit_log, dead_letters, health, login, outbound_webhooks, queues, tasks, workflows
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
-ROUTERS: Final = (tasks, queues, dead_letters, workflows, outbound_webhooks, health, login)
+ROUTERS: Final = (tasks, queues, dead_letters, workflows, outbound_webhooks, audit_log, health, login)
 """The library's modules with routers, in the order of the OpenAPI document."""
 
 

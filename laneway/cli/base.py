@@ -77,6 +77,7 @@ def make_services() -> Platform:
     from laneway.platform.logging import configure_logging, quiet
 
     configure_logging(quiet(settings.operation))
+    _act_as_user()
     application().upgrade(settings)
     platform = application().make_platform(settings)
     platform.installation.check_broker()
@@ -97,6 +98,7 @@ def make_reader() -> Platform:
     from laneway.platform.logging import configure_logging, quiet
 
     configure_logging(quiet(settings.operation))
+    _act_as_user()
     upgrade(settings.storage.url)
     platform = application().make_reader(settings)
     platform.installation.check_broker()
@@ -111,6 +113,22 @@ def make_reader() -> Platform:
     _made[:] = [platform]
     forget_missing()
     return platform
+
+
+def _act_as_user() -> None:
+    """Let the command act as the user of this machine who runs it. Environment variables do not say who that is."""
+    import os
+    from pwd import getpwuid
+
+    from laneway.platform.access.caller import Caller, set_caller
+    from laneway.platform.access.scopes import Scope
+
+    number = os.getuid()
+    try:
+        name = getpwuid(number).pw_name
+    except KeyError:  # such as in a container
+        name = f"uid {number}"
+    set_caller(Caller(kind="command", name=name, scopes=frozenset({Scope.ADMIN})))
 
 
 def source(*, as_json: bool = False, reads: bool = False) -> Source:
@@ -141,9 +159,13 @@ def source(*, as_json: bool = False, reads: bool = False) -> Source:
 
 
 def close_sources() -> None:
-    """Close the connections of the command that has ended."""
+    """Close the connections of the command that has ended; what comes after it does not act as its user."""
     while _opened:
         _opened.pop().close()
+    if "laneway.platform.access.caller" in sys.modules:
+        from laneway.platform.access.caller import NOBODY, set_caller
+
+        set_caller(NOBODY)
 
 
 def report_what_is_missing() -> int:

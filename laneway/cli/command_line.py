@@ -59,6 +59,11 @@ COMMANDS: Final = {
     "tokens": ("laneway.cli.tokens", "Tokens of the API: create, list, rotate and revoke them."),
     "adopt": ("laneway.cli.adopt", "Take over a Celery project: review its settings, count its messages, move them."),
     "audit": ("laneway.cli.operations", "Count all tasks that were ever accepted, and name those that are missing."),
+    "audit-log": (
+        "laneway.cli.audit_log",
+        "The audit log: who did what; check that nobody changed it.",
+    ),
+    "erase": ("laneway.cli.erase", "Remove the data of one person, from library and application."),
     "flush": ("laneway.cli.operations", "Cancel all waiting tasks of a queue. Running tasks go on."),
     "clear": ("laneway.cli.operations", "Delete old finished tasks together with their history."),
     "cleanup": ("laneway.cli.operations", "Delete all data that is older than its retention period, now."),

@@ -66,7 +66,10 @@ def audit(
     repaired; 1: tasks are missing or unknown, or would run again. Missing or wrong results are reported, but do not
     change the exit code.
     """
-    count = make_services().audit.run(repair=repair)
+    services = make_services()
+    if repair:
+        services.audit_log.record("history.repair", ("history", "all"))
+    count = services.audit.run(repair=repair)
     from laneway.cli import audit_view
 
     if as_json:
@@ -152,6 +155,7 @@ def cleanup(
     services = make_services()
     from laneway.platform import clock
 
+    services.audit_log.record("history.cleanup", ("history", "all"), after={"tasks_older_than_hours": hours})
     counts = services.retention.sweep(now=clock.now(), task_hours=hours)
     if as_json:
         return print_json(counts)

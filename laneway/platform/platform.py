@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
@@ -14,10 +14,12 @@ from pydantic import BaseModel
 
 from laneway.platform.access.quotas import Quotas
 from laneway.platform.access.tokens import Tokens
+from laneway.platform.audit_log.audit_log import AuditLog
 from laneway.platform.broker import Broker
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.db.schema_versions import SchemaVersions
 from laneway.platform.db.session import Database
+from laneway.platform.erasure.erasers import Eraser, registered_erasers
 from laneway.platform.execution.attempts import Attempts, EngineAttempts
 from laneway.platform.execution.cancellation_watchdog import CancellationWatchdog
 from laneway.platform.execution.ledger_attempts import LedgerAttempts
@@ -45,6 +47,7 @@ from laneway.platform.workflows.views import WorkflowViews
 
 if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.access.people import People
+    from laneway.platform.erasure.erasure import Erasure
     from laneway.platform.execution.celery_results import CeleryResults
     from laneway.platform.operations.alerts import Alerts
     from laneway.platform.operations.retention import Retention
@@ -140,6 +143,10 @@ class Platform:
         return DeadLetters(self.database, self.broker, self.recorder, self.tasks)
 
     @cached_property
+    def audit_log(self) -> AuditLog:
+        return AuditLog(self.database)
+
+    @cached_property
     def audit(self) -> Audit:
         return Audit(self.database, self.broker, self.recorder, self.tasks, self.results)
 
@@ -218,7 +225,27 @@ class Platform:
     def retention(self) -> Retention:
         from laneway.platform.operations.retention import Retention
 
-        return Retention(self.database, self._settings.storage, self._settings.tasks)
+        settings = self._settings
+        return Retention(self.database, settings.storage, settings.tasks, task_retention=settings.task_retention)
+
+    @property
+    def erasers(self) -> Sequence[Eraser]:
+        """What an erasure removes beside the library's data; an application may return more."""
+        return tuple(registered_erasers)
+
+    @cached_property
+    def erasure(self) -> Erasure:
+        from laneway.platform.erasure.erasure import Erasure
+
+        return Erasure(
+            self.database,
+            self.broker,
+            recorder=self.recorder,
+            tasks=self.tasks,
+            workflows=self.workflows,
+            results=self.results,
+            erasers=self.erasers,
+        )
 
     @cached_property
     def alerts(self) -> Alerts:

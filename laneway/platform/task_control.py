@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
+from laneway.platform.audit_log.recording import record, recorded_as
 from laneway.platform.broker import Broker, seconds_until_due
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_events, task_runs
@@ -57,7 +58,7 @@ class TaskControl:
         run = self._reader.current(id)
         if run.state in FINISHED:
             raise WrongState(id, run.state, "cancelled")
-        self._add_event(id, "cancel requested")
+        self._note_cancel(run)
         in_outbox = run.state == TaskState.ACCEPTED and self._cancel_row(id, TaskState.ACCEPTED)
         if not in_outbox and not self._broker.cancel(run):
             self._cancel_row(id)  # the broker has no message of it: the row says whether it waits or runs
@@ -78,6 +79,7 @@ class TaskControl:
                 raise WrongState(id, run.state, "retried")
             check_payload(run)
             task_events.add_event(session, id, "retried by hand", at=clock.now(), was=run.state)
+            record(session, "task.retry", ("task", id), before=_state(run))
             task_runs.restart(run, sent_at=None)
         self._send_restarted(run)
         log.info("task retried by hand", task_id=id, task=run.name)
@@ -87,16 +89,23 @@ class TaskControl:
         """Delete a task; see `TaskManager.delete`."""
         run = self._reader.current(id)
         if run.state in WAITING:
-            self.cancel(id)
+            with recorded_as("task.delete"):
+                self.cancel(id)
         with self._database.transaction() as session:
             run = task_runs.get(session, id, lock=True)
             if run.state not in FINISHED:
                 raise WrongState(id, run.state, "deleted before it is over")
             session.delete(run)
+            session.flush()
+            record(session, "task.delete", ("task", id), before=_state(run))
         self._broker.discard(run.queue, run.id)
 
     def flush(self, queue: str) -> int:
         """Cancel the waiting tasks of a queue; see `TaskManager.flush`."""
+        self._broker.require_engine("emptying a queue")
+        waiting = [stats.waiting for stats in self._broker.stats([queue]) or ()]
+        with self._database.transaction() as session:
+            record(session, "queue.flush", ("queue", queue), before={"waiting": sum(waiting)})
         number = self._broker.purge(queue)
         self._recorder.catch_up_quietly([queue])
         log.warning("queue flushed", queue=queue, tasks=number)
@@ -144,11 +153,12 @@ class TaskControl:
             self._outbox.withdraw(cancelled)
         return cancelled is not None
 
-    def _add_event(self, id: str, kind: str, **data: Any) -> None:
+    def _note_cancel(self, run: TaskRun) -> None:
         with self._database.transaction() as session:
             # The lock makes the ids of a task's events grow in the order of their commits: a follower misses none.
-            task_runs.get(session, id, lock=True)
-            task_events.add_event(session, id, kind, at=clock.now(), **data)
+            task_runs.get(session, run.id, lock=True)
+            task_events.add_event(session, run.id, "cancel requested", at=clock.now())
+            record(session, "task.cancel", ("task", run.id), before=_state(run))
 
     def _send_restarted(self, run: TaskRun) -> None:
         """Delete the old result and dead letter of a restarted task and send it, or leave it to the maintenance."""
@@ -158,6 +168,11 @@ class TaskControl:
             self.send(run)
         except SENT_LATER as error:
             log.warning("task not sent now; the maintenance sends it later", task_id=run.id, error=str(error))
+
+
+def _state(run: TaskRun) -> dict[str, Any]:
+    """What the audit log says of a task."""
+    return {"name": run.name, "queue": run.queue, "state": run.state}
 
 
 def check_payload(run: TaskRun) -> None:

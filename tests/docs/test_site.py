@@ -25,7 +25,10 @@ from scripts.reference.settings_page import descriptions
 
 LOADED = re.compile(r"<(?:script|img|iframe)[^>]*\ssrc=\"?([^\s\">]+)|<link[^>]*\shref=\"?([^\s\">]+)")
 DOCS = ROOT / "docs"
-PAGES = [path.relative_to(DOCS).as_posix() for path in sorted([*DOCS.glob("*.md"), *DOCS.glob("adr/*.md")])]
+PAGES = [
+    path.relative_to(DOCS).as_posix()
+    for path in sorted([*DOCS.glob("*.md"), *DOCS.glob("adr/*.md"), *DOCS.glob("security/*.md")])
+]
 READ_WITH_TABLES = MarkdownIt("commonmark").enable("table")
 COUNTED = {
     "table_open": "table",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,7 @@ from laneway.platform.access.caller import Caller, current_caller
 from laneway.platform.access.errors import NotAuthenticated, TokenExists, TokenRevoked, UnknownToken
 from laneway.platform.access.token_form import digest_of, is_well_formed, make_token
 from laneway.platform.access.token_rights import TokenRights, checked
+from laneway.platform.audit_log.recording import record
 from laneway.platform.db.models import AccessToken
 from laneway.platform.db.queries import tokens as repository
 from laneway.platform.db.session import Database
@@ -81,6 +82,7 @@ class Tokens:
             if repository.find(session, name) is not None:
                 raise TokenExists(name)
             session.add(row)
+            record(session, "token.create", ("token", name), after=_rights(row))
         log.info("token created", token=name, scopes=row.scopes, tenant=row.tenant)
         return NewToken(token, row)
 
@@ -103,6 +105,7 @@ class Tokens:
             row.old_digest, row.old_until = row.digest, min(now + overlap, row.expires_at or now + overlap)
             row.expires_at = _next_expiry(row, now, expires)
             row.digest, row.rotated_at = digest_of(token), now
+            record(session, "token.rotate", ("token", name), after=_rights(row) | {"old_until": row.old_until})
         self._forget()
         log.info("token rotated", token=name, overlap_seconds=overlap.total_seconds())
         return NewToken(token, row)
@@ -114,7 +117,9 @@ class Tokens:
         """
         with self._database.transaction() as session:
             row = _found(session, name)
-            row.revoked_at = row.revoked_at or clock.now()
+            if row.revoked_at is None:
+                row.revoked_at = clock.now()
+                record(session, "token.revoke", ("token", name), before=_rights(row))
         self._forget()
         log.info("token revoked", token=name)
         return row
@@ -199,6 +204,12 @@ def state_of(row: AccessToken) -> str:
     if row.revoked_at is not None:
         return "revoked"
     return "expired" if row.expires_at is not None and row.expires_at <= clock.now() else "valid"
+
+
+def _rights(row: AccessToken) -> dict[str, Any]:
+    """What the audit log says of a token."""
+    shown = ("scopes", "queues", "names", "tenant", "expires_at")
+    return {name: value for name in shown if (value := getattr(row, name)) is not None}
 
 
 def _found(session: Session, name: str) -> AccessToken:

@@ -171,6 +171,17 @@ class CeleryResults:
             if not cursor:
                 return
 
+    def contents(self, ids: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """Yield the id and everything that is stored of each of these results that exists."""
+        for first in range(0, len(ids), RESULTS_PER_FETCH):
+            page = ids[first : first + RESULTS_PER_FETCH]
+            with translated_errors():
+                payloads: list[bytes | None] = self._client.mget([self._backend.get_key_for_task(id) for id in page])
+            for id, payload in zip(page, payloads, strict=True):
+                if payload is not None:
+                    meta = self._decode(payload)
+                    yield id, payload if meta is None or meta["status"] == UNREADABLE else meta
+
     def close(self) -> None:
         """Close the connections of this process."""
         if "_backend" in self.__dict__ and self.listable:

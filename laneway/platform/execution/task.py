@@ -19,6 +19,8 @@ from celery.exceptions import Ignore, Reject
 from pydantic import BaseModel
 
 from laneway.engine import EventKind
+from laneway.platform.access.caller import Caller, acting_as
+from laneway.platform.access.scopes import Scope
 from laneway.platform.errors import InvalidPayload, PlatformError, TaskCancelled, TaskSnoozed, TimeLimitExceeded
 from laneway.platform.execution.attempts import DeliveredTask, with_message_options
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta
@@ -94,7 +96,8 @@ class PlatformTask(Task):
         bind(task_id=self.request.id, conversation_id=_short_text(kwargs.get("conversation_id")))
         attempt = self._start_attempt(args, kwargs)
         bind(request_id=attempt.request_id)
-        outcome = self.work_on(attempt)
+        with acting_as(self._caller(attempt)):
+            outcome = self.work_on(attempt)
         result = self.platform.attempts.policy.decide(attempt, outcome, schedule=self.spec.delays)
         try:
             is_stored = self.platform.attempts.finish(attempt, result)
@@ -110,6 +113,11 @@ class PlatformTask(Task):
             return done.result
         last = done.attempts[-1].result
         raise TaskFailed(last.error_type or "Cancelled", last.error or "stopped on request")
+
+    def _caller(self, attempt: Attempt) -> Caller:
+        """Who does what the function does on the platform."""
+        scopes = frozenset({Scope.ADMIN})
+        return Caller(kind="task", name=f"{self.name} {self.request.id}", scopes=scopes, request_id=attempt.request_id)
 
     @property
     def _time_limit(self) -> float:

@@ -6,11 +6,14 @@ could not be reached when the limits were set, `Broker.prepare` sets them again;
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
+
+from sqlalchemy.orm import Session
 
 from laneway.engine import QueueStats
 from laneway.platform import clock
+from laneway.platform.audit_log.recording import record
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import QueueLimit
 from laneway.platform.db.queries import queue_limits as queries
@@ -66,7 +69,9 @@ class QueueLimits:
             paused=request.paused,
         )
         with self._database.transaction() as session:
+            before = queries.find(session, queue)
             queries.save(session, queue=queue, updated_at=clock.now(), **asdict(limit))
+            _record(session, queue, before=_rate_limit(before) if before else RateLimit(), after=limit)
         log.info("queue limits set", queue=queue, **asdict(limit))
         try:
             self._broker.set_rate_limit(queue, limit)
@@ -94,6 +99,14 @@ class QueueLimits:
             return {stats.queue: stats for stats in self._broker.stats(list(declared)) or ()}
         except BrokerUnavailable:
             return {}
+
+
+def _record(session: Session, queue: str, *, before: RateLimit, after: RateLimit) -> None:
+    """Record the change as a pause, as a resume, or as new limits."""
+    action = "queue.limit"
+    if replace(before, paused=after.paused) == after != before:
+        action = "queue.pause" if after.paused else "queue.resume"
+    record(session, action, ("queue", queue), before=asdict(before), after=asdict(after))
 
 
 def _check_declared(queue: str) -> None:

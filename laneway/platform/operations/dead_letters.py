@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
 from laneway.platform.access.bounds import covers
 from laneway.platform.access.caller import current_caller
+from laneway.platform.audit_log.recording import record, recorded_as
 from laneway.platform.broker import Broker
 from laneway.platform.bulk import BulkResult, apply_to_each
 from laneway.platform.db.models import TaskRun
@@ -96,12 +97,21 @@ class DeadLetters:
             before = page[-1].seq
 
     def _requeue(self, run: TaskRun) -> None:
-        if run.error_type == UNDELIVERABLE and self._broker.requeue(run.queue, run.id):
+        if run.error_type == UNDELIVERABLE and self._requeue_message(run):
             return
         if run.raw is not None:
             raise WrongState(run.id, "no longer kept by the broker", "sent again")
         check_payload(run)
-        self._tasks.retry(run.id)
+        with recorded_as("dead_letter.requeue"):
+            self._tasks.retry(run.id)
+
+    def _requeue_message(self, run: TaskRun) -> bool:
+        """Let the broker deliver the message again that it still has; False if it has none."""
+        if self._broker.find(run.queue, [run.id]) in (None, [None]):
+            return False
+        with self._database.transaction() as session:
+            record(session, "dead_letter.requeue", ("task", run.id), before=_state(run))
+        return self._broker.requeue(run.queue, run.id)
 
     def _discard(self, run: TaskRun) -> None:
         self._set_trashed(run, "discarded")
@@ -114,7 +124,16 @@ class DeadLetters:
         with self._database.transaction() as session:
             search.trash(session, [run.id], at=now if event == "discarded" else None)
             task_events.add_event(session, run.id, event, at=now)
+            record(session, f"dead_letter.{_VERBS[event]}", ("task", run.id), before=_state(run))
         log.info(f"dead letter {event}", task_id=run.id, task=run.name)
+
+
+_VERBS: Final = {"discarded": "discard", "restored": "restore"}
+"""Event of a task → the action of the audit log."""
+
+
+def _state(run: TaskRun) -> dict[str, Any]:
+    return {"name": run.name, "queue": run.queue, "state": run.state, "in_trash": run.trashed_at is not None}
 
 
 def _unmatched_ids(session: Session, which: Filter) -> Iterator[tuple[str, str]]:

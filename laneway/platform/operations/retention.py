@@ -9,15 +9,20 @@ from typing import Final, NamedTuple, Protocol
 
 from sqlalchemy.orm import Session
 
+from laneway._suggestion import suggest
 from laneway.platform import clock
+from laneway.platform.audit_log.recording import record
 from laneway.platform.db.queries import retention as repository
 from laneway.platform.db.queries import search
+from laneway.platform.db.queries.retention import FinishedTasks
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
+from laneway.platform.errors import ConfigError
 from laneway.platform.logging import logger
-from laneway.platform.settings import StorageSettings, TaskSettings
+from laneway.platform.queues import queues as declared
+from laneway.platform.settings import StorageSettings, TaskRetentionSettings, TaskSettings
 from laneway.schemas.history import ClearResponse
-from laneway.schemas.task import TaskState
+from laneway.schemas.task import FINISHED, TaskState
 
 Progress = Callable[[float, str], None]
 """Receives the progress of a sweep (0 to 100) and a message. If it raises, the sweep stops between two batches."""
@@ -51,9 +56,23 @@ class Retention:
     """Deletes what is older than its limit. After an interruption the next sweep continues where this one stopped."""
 
     def __init__(
-        self, database: Database, storage: StorageSettings, tasks: TaskSettings, *, more: Sequence[RetentionRule] = ()
+        self,
+        database: Database,
+        storage: StorageSettings,
+        tasks: TaskSettings,
+        *,
+        task_retention: TaskRetentionSettings | None = None,
+        more: Sequence[RetentionRule] = (),
     ) -> None:
-        """`more`: rules for further data, such as the application's own; they run in this order."""
+        """`task_retention`: how long tasks are kept by state and by queue. `more`: rules for further data, such as the
+        application's own; they run in this order. Raises ConfigError for days of a queue that does not exist."""
+        self._task_retention = task_retention or TaskRetentionSettings()
+        for queue in self._task_retention.queues:
+            if queue not in declared:
+                raise ConfigError(
+                    f"RETENTION_DAYS_BY_QUEUE names no queue with {suggest(queue, declared)}; there are "
+                    f"{', '.join(declared)}."
+                )
         self._database, self._storage, self._tasks, self._more = database, storage, tasks, more
 
     def sweep(
@@ -89,7 +108,7 @@ class Retention:
     def clear(self, states: Sequence[TaskState], *, older_than: float, limit: int = MAX_CLEARED) -> ClearResponse:
         """Delete tasks that ended in these states more than `older_than` seconds ago, at most `limit` of them."""
         before, deleted, removed = clock.now() - timedelta(seconds=older_than), 0, 0
-        for removed in self._batches(partial(repository.clear_tasks, states=states), before=before, size=BATCH):
+        for removed in self._batches(partial(_clear_batch, states=states), before=before, size=BATCH):
             deleted += removed
             if deleted >= limit:
                 break
@@ -97,10 +116,9 @@ class Retention:
         return ClearResponse(deleted=deleted, more=removed == BATCH)
 
     def _rules(self, task_hours: float | None) -> list[RetentionRule]:
-        tasks = timedelta(days=self._storage.keep_tasks) if task_hours is None else timedelta(hours=task_hours)
         webhooks = timedelta(days=self._storage.keep_webhooks)
         return [
-            RetentionRule("tasks", repository.delete_tasks, tasks),
+            *self._task_rules(task_hours),
             RetentionRule("trashed", search.delete_trashed, KEEP_TRASH),
             RetentionRule("dead_letters", self._delete_excess_dead_letters, timedelta(0)),
             RetentionRule(
@@ -111,6 +129,23 @@ class Retention:
             RetentionRule("outbound_endpoints", repository.delete_endpoints, webhooks),
             RetentionRule("alerts", repository.delete_alerts, KEEP_CLOSED_ALERTS),
             RetentionRule("workers", repository.delete_workers, KEEP_SILENT_WORKERS),
+        ]
+
+    def _task_rules(self, task_hours: float | None) -> list[RetentionRule]:
+        """One rule for each age."""
+        if task_hours is not None:
+            return [RetentionRule("tasks", repository.delete_tasks, timedelta(hours=task_hours))]
+        own, default = self._task_retention, self._storage.keep_tasks
+        by_days: dict[int, list[FinishedTasks]] = {}
+        for state in sorted(FINISHED):
+            named = [queue for queue in own.queues if {queue, f"{queue}/{state}"} & own.by_queue.keys()]
+            for queue in named:
+                by_days.setdefault(own.days_of(queue, state, default=default), []).append(FinishedTasks(state, queue))
+            others = FinishedTasks(state, other_than=tuple(named))
+            by_days.setdefault(own.days_of(None, state, default=default), []).append(others)
+        return [
+            RetentionRule("tasks", partial(repository.delete_tasks, which=which), timedelta(days=days))
+            for days, which in by_days.items()
         ]
 
     def _delete_excess_dead_letters(self, session: Session, *, before: datetime, limit: int) -> int:
@@ -126,3 +161,10 @@ class Retention:
             with self._database.transaction() as session:
                 removed = remove_batch(session, before=before, limit=size)
             yield removed
+
+
+def _clear_batch(session: Session, *, states: Sequence[TaskState], before: datetime, limit: int) -> int:
+    removed = repository.clear_tasks(session, states=states, before=before, limit=limit)
+    which = {"states": [str(state) for state in states], "ended_before": before, "deleted": removed}
+    record(session, "history.clear", ("history", "tasks"), after=which)
+    return removed

@@ -23,6 +23,7 @@ from laneway.platform.settings.groups import (
 from laneway.platform.settings.people import PeopleSettings
 from laneway.platform.settings.quotas import QuotaSettings
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
+from laneway.platform.settings.task_retention import TaskRetentionSettings
 
 __all__ = [
     "AccessSettings",
@@ -36,6 +37,7 @@ __all__ = [
     "RedisSettings",
     "Settings",
     "StorageSettings",
+    "TaskRetentionSettings",
     "TaskSettings",
     "absolute",
     "load_settings",
@@ -57,6 +59,7 @@ class Settings(BaseModel):
     api: ApiSettings
     outbound: OutboundSettings
     operation: OperationSettings
+    task_retention: TaskRetentionSettings
     access: AccessSettings
     people: PeopleSettings
     quotas: QuotaSettings

@@ -11,6 +11,7 @@ from uuid import uuid4, uuid5
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
+from laneway.platform.audit_log.recording import parts_of_one_action, record
 from laneway.platform.db.models import TaskRun, WorkflowRun, WorkflowSignal, WorkflowStepRun
 from laneway.platform.db.queries import workflows as repository
 from laneway.platform.db.session import Database
@@ -133,9 +134,12 @@ class Workflows:
             unit.session.flush()
             waiting = latest_visits(repository.steps(unit.session, id)).get(plan.signals[name])
             if waiting is None or waiting.state != StepState.OPEN:
+                _record_signal(unit.session, run, sent)
                 return SignalResponse(workflow_id=id, signal=name, created=True, delivered=False)
             end_with_signal(unit, run, waiting, plan.steps[waiting.step])
-        self._cancel_tasks([waiting], require_broker=False)  # the task is only the timer of the wait
+            _record_signal(unit.session, run, sent)
+        with parts_of_one_action():
+            self._cancel_tasks([waiting], require_broker=False)  # the task is only the timer of the wait
         return SignalResponse(workflow_id=id, signal=name, created=True, delivered=True)
 
     # --- cancel
@@ -149,13 +153,15 @@ class Workflows:
             run = _lock_run(unit.session, id)
             if run.state in (RunState.COMPLETED, RunState.FAILED):
                 raise WrongWorkflowState(id, run.state, "cancelled")
-            now = clock.now()
+            now, before = clock.now(), _state(run)
             for row in repository.open_steps(unit.session, id):
                 row.state, row.finished_at = StepState.CANCELLED, row.finished_at or now
             run.state, run.finished_at = RunState.CANCELLED, run.finished_at or now
+            record(unit.session, "workflow.cancel", ("workflow", id), before=before, after=_state(run))
         log.info("workflow cancelled", workflow=id)
         try:
-            stopping = self.stop_steps(id)
+            with parts_of_one_action():
+                stopping = self.stop_steps(id)
         except BrokerUnavailable:  # waiting steps never start in any case; this task stops the running ones later
             stopping = []
             self._tasks.submit(registry.by_role(STOP_ROLE), WorkflowRef(run_id=id))
@@ -202,6 +208,7 @@ class Workflows:
         """
         with self._tasks.transaction() as unit:
             run = _lock_run(unit.session, id)
+            before = _state(run)
             if newest and run.state != RunState.COMPLETED:
                 self._take_newest_definition(unit.session, run)
             rows = self._visits_to_retry(unit.session, run)
@@ -211,7 +218,9 @@ class Workflows:
             if not rows:
                 transitions.resume_run(unit, run, now=clock.now())
             kept = [row for row in rows if self._prepare_task(unit, run, row)]
-        self._retry_tasks(kept)
+            record(unit.session, "workflow.retry", ("workflow", id), before=before, after=_state(run))
+        with parts_of_one_action():
+            self._retry_tasks(kept)
         with self._database.reading() as session:
             shown = rows[0] if rows else [row for row in repository.steps(session, id) if row.task_id][-1]
             return _handle(session, shown, created=True)
@@ -281,6 +290,17 @@ class Workflows:
                 log.info("step not retried", workflow=row.run_id, step=row.step, error=str(error))
             else:
                 log.info("step retried", workflow=row.run_id, step=row.step, task_id=handle.task_id)
+
+
+def _state(run: WorkflowRun) -> dict[str, Any]:
+    """What the audit log says of a run."""
+    return {"type": run.type, "version": run.version, "state": run.state}
+
+
+def _record_signal(session: Session, run: WorkflowRun, sent: WorkflowSignal) -> None:
+    """Record a signal without its data, which may be about a person."""
+    session.flush()
+    record(session, "workflow.signal", ("workflow", run.id), before=_state(run), after={"signal": sent.name})
 
 
 def _stored(definition: WorkflowDefinition) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The platform's tables, one module per subject."""
 
 from laneway.platform.db.models.access import AccessToken
+from laneway.platform.db.models.audit_log import AuditLogEntry, AuditLogHead
 from laneway.platform.db.models.base import Base, Id, UtcDateTime
 from laneway.platform.db.models.installation import Installation
 from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, OutboundDelivery, OutboundEndpoint
@@ -21,6 +22,8 @@ from laneway.platform.db.models.workflows import WorkflowMetric, WorkflowRun, Wo
 __all__ = [
     "AccessToken",
     "Alert",
+    "AuditLogEntry",
+    "AuditLogHead",
     "Base",
     "FleetLease",
     "Id",

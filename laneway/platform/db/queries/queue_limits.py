@@ -17,6 +17,11 @@ def all_limits(session: Session) -> Sequence[QueueLimit]:
     return session.scalars(select(QueueLimit).order_by(QueueLimit.queue)).all()
 
 
+def find(session: Session, queue: str) -> QueueLimit | None:
+    """The limits of a queue, locked until the transaction ends."""
+    return session.scalar(select(QueueLimit).where(QueueLimit.queue == queue).with_for_update())
+
+
 def save(session: Session, **values: Any) -> None:
     """Store the limits of a queue; they replace earlier ones."""
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql

@@ -6,6 +6,7 @@ Rows that another transaction has locked are skipped, so that two runs of retent
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -30,9 +31,32 @@ ERASED_STATES: Final = (TaskState.COMPLETED, TaskState.CANCELLED, TaskState.EXPI
 """States of tasks whose contents are erased. Failed tasks and dead letters keep what a review and a retry need."""
 
 
-def delete_tasks(session: Session, *, before: datetime, limit: int) -> int:
-    """Delete tasks that ended before `before`, dead letters included; never an unfinished one."""
-    return delete_batch(session, TaskRun.seq, _ended_before(TaskRun.state.in_(FINISHED), before), limit)
+@dataclass(frozen=True, slots=True)
+class FinishedTasks:
+    """Selects tasks that ended in a state: those of one queue, or of all queues but some."""
+
+    state: TaskState
+    queue: str | None = None
+    other_than: tuple[str, ...] = ()
+
+    @property
+    def clause(self) -> ColumnElement[bool]:
+        """The selection as a condition."""
+        if self.queue is not None:
+            return and_(TaskRun.state == self.state, TaskRun.queue == self.queue)
+        of_state = TaskRun.state == self.state
+        return and_(of_state, TaskRun.queue.not_in(self.other_than)) if self.other_than else of_state
+
+
+def delete_tasks(
+    session: Session, *, before: datetime, limit: int, which: Sequence[FinishedTasks] | None = None
+) -> int:
+    """Delete tasks that ended before `before`, dead letters included; never an unfinished one.
+
+    `which`: only these; None: all.
+    """
+    selected = TaskRun.state.in_(FINISHED) if which is None else or_(*(part.clause for part in which))
+    return delete_batch(session, TaskRun.seq, _ended_before(selected, before), limit)
 
 
 def clear_tasks(session: Session, *, states: Sequence[TaskState], before: datetime, limit: int) -> int:

@@ -1,0 +1,121 @@
+"""`laneway audit-log`: who did what to which object, and whether anybody has changed that since."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from laneway.cli.base import Json, make_services, out, print_json, print_models
+from laneway.cli.target import target
+from laneway.cli.times import moment_option
+
+if TYPE_CHECKING:
+    from laneway.platform.audit_log.verification import Verification
+    from laneway.schemas.audit_log import AuditLogView
+
+commands = typer.Typer(
+    name="audit-log",
+    no_args_is_help=True,
+    add_completion=False,
+    help="The audit log: who did what; check that nobody changed it.",
+)
+
+PAGE: Final = 500
+_EXPECTED: Final = re.compile(r"(\d{1,18}):([0-9a-f]{64})")
+
+
+@commands.command("list")
+def listing(
+    action: Annotated[
+        str | None, typer.Option(help="Only this action, or its first part: queue selects queue.pause.")
+    ] = None,
+    object: Annotated[str | None, typer.Option("--object", help="Only this object: an id or a name.")] = None,
+    caller: Annotated[str | None, typer.Option(help="Only what this caller did.")] = None,
+    request_id: Annotated[str | None, typer.Option(help="Only what this HTTP request did.")] = None,
+    since: Annotated[datetime | None, moment_option("Since then: 2h (two hours ago), 2026-01-31.")] = None,
+    until: Annotated[datetime | None, moment_option("Before then.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Show at most this many entries.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List the entries, newest first."""
+    target.require_local()
+    from laneway.platform.db.queries.audit_log import AuditLogFilter
+
+    which = AuditLogFilter(
+        action=action, object_id=object, caller=caller, request_id=request_id, since=since, until=until
+    )
+    log, before = make_services().audit_log, None
+    found: list[AuditLogView] = []
+    while len(found) < limit:
+        page = log.page(which, before=before, limit=min(PAGE, limit - len(found)))
+        found += page.entries
+        if (before := page.next) is None:
+            break
+    if as_json:
+        return print_models(found)
+    from laneway.cli.audit_log_view import audit_log_table
+
+    return out.print(audit_log_table(found) if found else "None.")
+
+
+@commands.command()
+def verify(
+    expect: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER:HASH", help="Also require this entry, as an earlier check has printed it."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that every entry is as it was written, and name the first one that is not.
+
+    Exit code 1: an entry was changed, removed or inserted. Whoever can write to the database could write the whole log
+    anew; the printed number and hash, kept elsewhere and given as --expect later, show that, too.
+    """
+    target.require_local()
+    expected = _parsed(expect)
+    from laneway.platform.audit_log.audit_log import verification_view
+
+    found = make_services().audit_log.verify(expected=expected)
+    if as_json:
+        print_json(verification_view(found).model_dump(mode="json"))
+    else:
+        out.print(_sentence(found))
+    raise typer.Exit(0 if found.holds else 1)
+
+
+@commands.command()
+def prove(
+    entry: Annotated[int, typer.Argument(min=1, help="The number of the entry, as `laneway erase` has printed it.")],
+    subject: Annotated[str, typer.Option(help="The person, as it was given to `laneway erase`.")],
+    receipt: Annotated[str, typer.Option(help="The receipt that `laneway erase` has printed.")],
+) -> None:
+    """Say whether an entry proves that the data of this person was erased. Exit code 1: it does not."""
+    target.require_local()
+    if make_services().erasure.is_proof(entry, name=subject, receipt=receipt):
+        return out.print(f"Entry {entry} proves that the data of this person was erased.")
+    out.print(f"Entry {entry} is no proof about this person.")
+    raise typer.Exit(1)
+
+
+def _parsed(expect: str | None) -> tuple[int, str] | None:
+    if expect is None:
+        return None
+    match = _EXPECTED.fullmatch(expect)
+    if match is None:
+        raise typer.BadParameter("--expect is a number and a hash, such as 17:3f…, as `audit-log verify` prints them.")
+    return int(match[1]), match[2]
+
+
+def _sentence(found: Verification) -> str:
+    if found.damage is None:
+        return f"All {found.entries} entries are as they were written. {found.entries}:{found.hash}"
+    meanings = {
+        "changed": "was changed",
+        "removed": "was removed",
+        "inserted": "was inserted",
+        "erased": "has lost its contents, and no later entry says who erased them",
+    }
+    return f"Entry {found.seq} {meanings[found.damage.value]}. The {found.entries} entries before it hold."

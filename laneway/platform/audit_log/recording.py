@@ -1,0 +1,99 @@
+"""`record` appends an entry to the audit log, in the transaction of the change that it describes.
+
+So a change whose entry cannot be written does not happen, and an entry of a change that was rolled back is not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+import structlog
+from sqlalchemy.orm import Session
+
+from laneway.platform import clock
+from laneway.platform.access.caller import current_caller
+from laneway.platform.audit_log import chain
+from laneway.platform.db.models import AuditLogEntry
+from laneway.platform.db.queries import audit_log as queries
+from laneway.platform.logging import logger
+
+log = logger(__name__)
+
+_PART: Final = ""
+_outer: ContextVar[str | None] = ContextVar("audited_action", default=None)
+"""The action that the current one belongs to; `_PART`: that action has its entry, and parts get none."""
+
+
+def record(
+    session: Session,
+    action: str,
+    of: tuple[str, str],
+    *,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> int | None:
+    """Append an entry about the current caller; returns its number, or None for a part of a recorded action.
+
+    `action` is `object.verb`, such as `queue.pause`. `of`: the kind of the object, and its id or name. `before` and
+    `after` hold what has changed; they are stored as JSON, without secrets. They must not hold texts of persons.
+
+    Call it as the last statement of the transaction: it locks the end of the log, and whoever locks other rows after
+    that could wait for somebody who waits for this lock. Raises DatabaseBusy.
+    """
+    outer = _outer.get()
+    if outer == _PART:
+        return None
+    head = queries.lock_head(session, start=chain.START)
+    entry = _entry(outer or action, of, seq=head.seq + 1, previous=head.hash)
+    entry.before, entry.after = chain.kept_details(before), chain.kept_details(after)
+    entry.digest = chain.digest_of(entry)
+    entry.hash = chain.hash_of(entry)
+    session.add(entry)
+    head.seq, head.hash = entry.seq, entry.hash
+    session.flush()
+    log.info("audit log", seq=entry.seq, action=entry.action, caller=entry.caller_name, hash=entry.hash)
+    return entry.seq
+
+
+def _entry(action: str, of: tuple[str, str], *, seq: int, previous: str) -> AuditLogEntry:
+    """An entry without details about the current caller."""
+    caller = current_caller()
+    return AuditLogEntry(
+        seq=seq,
+        at=clock.now(),
+        caller_kind=caller.kind,
+        caller_name=caller.name[: chain.LONGEST_NAME],
+        tenant=caller.tenant,
+        request_id=caller.request_id or structlog.contextvars.get_contextvars().get("request_id"),
+        action=action,
+        object_kind=of[0],
+        object_id=of[1][: chain.LONGEST_NAME],
+        salt=chain.new_salt(),
+        previous=previous,
+    )
+
+
+@contextmanager
+def recorded_as(action: str) -> Generator[None]:
+    """Record the action in this block under this name: it is how a caller's action is carried out."""
+    with _set(action):
+        yield
+
+
+@contextmanager
+def parts_of_one_action() -> Generator[None]:
+    """Record nothing in this block: its actions are parts of one that has its entry."""
+    with _set(_PART):
+        yield
+
+
+@contextmanager
+def _set(value: str) -> Generator[None]:
+    token = _outer.set(value if _outer.get() is None else _outer.get())
+    try:
+        yield
+    finally:
+        _outer.reset(token)

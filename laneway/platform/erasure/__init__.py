@@ -1,0 +1,1 @@
+"""Erasure: find and remove the data of one person, wherever it is stored."""
