@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from laneway.api import docs_page, errors, openapi
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
-from laneway.api.routers import dead_letters, health, outbound_webhooks, queues, tasks, workflows
+from laneway.api.routers import dead_letters, destinations, health, outbound_webhooks, queues, tasks, workflows
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
-ROUTERS: Final = (tasks, queues, dead_letters, workflows, outbound_webhooks, health)
+ROUTERS: Final = (tasks, queues, dead_letters, workflows, outbound_webhooks, destinations, health)
 """The library's modules with routers, in the order of the OpenAPI document."""
 
 

@@ -23,6 +23,7 @@ from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
 from laneway.platform.submission.outbox import Submission
 from laneway.platform.submission.requests import submit_options
+from laneway.platform.webhooks.reserved_events import refuse_reserved_event
 from laneway.schemas.choices import ClearableState
 from laneway.schemas.history import (
     A_YEAR,
@@ -80,6 +81,7 @@ OtherSpelling = Annotated[Short, Query(description="Another spelling of `name`; 
 )
 def submit_task(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
     """Submit a task of any name."""
+    refuse_reserved_event(body.task, body.payload)
     handle = services.tasks.submit(body.task, body.payload, options=submit_options(body))
     response.status_code = 202 if handle.created else 200
     return _with_present_name(handle, body.task)
@@ -91,6 +93,8 @@ def submit_tasks(body: TaskBatch, services: ServicesDep) -> BatchResponse:
 
     A batch supports neither uniqueness nor a durability other than memory.
     """
+    for request in body.tasks:
+        refuse_reserved_event(request.task, request.payload)
     submissions = [Submission(request.task, request.payload, submit_options(request)) for request in body.tasks]
     accepted = services.tasks.submit_many(submissions)
     handles = list(map(_with_present_name, accepted, (request.task for request in body.tasks)))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings.base import Group, Port, absolute, project
+from laneway.platform.settings.destinations import DestinationSettings
 from laneway.platform.settings.groups import (
     ApiSettings,
     OperationSettings,
@@ -23,6 +24,7 @@ from laneway.platform.settings.spelling import env_lines, origin, settings_warni
 
 __all__ = [
     "ApiSettings",
+    "DestinationSettings",
     "Group",
     "OperationSettings",
     "OutboundSettings",
@@ -50,6 +52,7 @@ class Settings(BaseModel):
     storage: StorageSettings
     api: ApiSettings
     outbound: OutboundSettings
+    destinations: DestinationSettings
     operation: OperationSettings
 
     def contradictions(self) -> list[str]:
