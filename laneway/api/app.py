@@ -13,6 +13,7 @@ from laneway.api import docs_page, errors, openapi
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
 from laneway.api.routers import dead_letters, destinations, health, outbound_webhooks, queues, tasks, workflows
+from laneway.api.waiting import WaitingRequests
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
@@ -45,6 +46,7 @@ def make_api(
         redoc_url=None,  # FastAPI's page loads its script from elsewhere, and is blank without a network
     )
     app.state.services = platform
+    app.state.waiting = WaitingRequests(platform.settings.connections)
     errors.install(app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=platform.settings.api.max_body_bytes)

@@ -118,12 +118,16 @@ def _worker(settings: Settings, group: WorkerGroup) -> ManagedProcess:
     )
 
 
+LIMITED = ("--http", "laneway.api.limited_protocol:LimitedProtocol")
+"""The option of uvicorn that limits connections, and the time in which a request must arrive."""
+
+
 def _api(settings: Settings) -> ManagedProcess:
     host, port = settings.api.host, settings.api.port
     listen = ("--host", host, "--port", str(port))
     return ManagedProcess(
         "api",
-        ("uvicorn", application().api, *listen, "--timeout-graceful-shutdown", "10", "--no-access-log"),
+        ("uvicorn", application().api, *listen, *LIMITED, "--timeout-graceful-shutdown", "10", "--no-access-log"),
         http_answers(host, port, "/health/ready"),
         StopPlan(1, seconds=15),
         web_address(host, port),

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator
 from laneway.api.deps import OnlyKnown, ServicesDep, TaskId
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute, read_in_thread
+from laneway.api.waiting import PlaceDep, hold_place
 from laneway.platform import clock
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.history.task_views import describe_attempt, describe_event
@@ -61,12 +62,18 @@ POLL_SECONDS = 5.0
 
 
 def _reject_number(value: object) -> object:
-    if isinstance(value, str) and NUMBER.match(value):
-        raise ValueError("must be written out, such as 2026-01-31T00:00:00Z")
+    if isinstance(value, str):
+        if len(value) > LONGEST_TIME:
+            raise ValueError(f"must have at most {LONGEST_TIME} characters")
+        if NUMBER.fullmatch(value):
+            raise ValueError("must be written out, such as 2026-01-31T00:00:00Z")
     return value
 
 
-NUMBER = re.compile(r"[\s\d.+-]+([eE][\d+-]+)?\s*$")
+LONGEST_TIME: Final = 64
+"""Characters of a time in a parameter."""
+NUMBER = re.compile(r"[\s\d.+-]+(?:[eE][\d+\s-]+)?")
+"""A number, in any spelling that Pydantic might take for seconds. Its two parts share no separator: it is linear."""
 Timestamp = Annotated[datetime, BeforeValidator(_reject_number), AfterValidator(clamped)]
 """A time as text. A number is refused, because it could be seconds or milliseconds."""
 Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
@@ -137,17 +144,19 @@ def search_tasks(
     return TaskPage(tasks=tasks, next=following)
 
 
-@router.get("/tasks/{task_id}", responses=problems(404, 410))
+@router.get("/tasks/{task_id}", responses=problems(404, 410, 429))
 async def show_task(
     task_id: TaskId,
     services: ServicesDep,
+    place: PlaceDep,
     wait: Annotated[
         float, Query(ge=0, le=LONGEST_WAIT, description="Answer when the task is over, or after so many seconds")
     ] = 0,
 ) -> TaskDetails:
     """Show one task: payload, state, progress, result or error, attempts, queue, times, and why it waits."""
     if wait:
-        await _until_over(task_id, services, wait)
+        with place():
+            await _until_over(task_id, services, wait)
     return await read_in_thread(services.tasks.status, task_id)
 
 
@@ -209,8 +218,8 @@ async def _require_task(task_id: TaskId, services: ServicesDep) -> None:
 @router.get(
     "/tasks/{task_id}/events",
     response_class=EventSourceResponse,
-    dependencies=[Depends(_require_task)],
-    responses=problems(404),
+    dependencies=[Depends(_require_task), Depends(hold_place)],
+    responses=problems(404, 429),
 )
 async def follow_task(
     task_id: TaskId,

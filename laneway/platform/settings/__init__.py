@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings.base import Group, Port, absolute, project
+from laneway.platform.settings.connections import ConnectionSettings
 from laneway.platform.settings.destinations import DestinationSettings
 from laneway.platform.settings.groups import (
     ApiSettings,
@@ -24,6 +25,7 @@ from laneway.platform.settings.spelling import env_lines, origin, settings_warni
 
 __all__ = [
     "ApiSettings",
+    "ConnectionSettings",
     "DestinationSettings",
     "Group",
     "OperationSettings",
@@ -51,6 +53,7 @@ class Settings(BaseModel):
     tasks: TaskSettings
     storage: StorageSettings
     api: ApiSettings
+    connections: ConnectionSettings
     outbound: OutboundSettings
     destinations: DestinationSettings
     operation: OperationSettings
