@@ -147,12 +147,6 @@ class StockLists:
         return [key.removeprefix(head) for key in self.scan(f"{_escaped(head)}*", "set")]
 
 
-def queue_names(engine: Engine) -> list[str]:
-    """The engine's own queues that hold messages."""
-    pattern = engine.keys.key("*", "messages").decode()
-    return [engine.keys.queue_of(name.encode()) for name in scan(engine.runner, pattern)]
-
-
 def scan(runner: ScriptRunner, pattern: str, *options: str) -> list[str]:
     """The keys that match, at most `MOST_NAMES`; keys that are no text are left out."""
     found, cursor = set[bytes](), b"0"

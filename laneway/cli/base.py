@@ -118,6 +118,9 @@ def source(*, as_json: bool = False, reads: bool = False) -> Source:
 
     `reads`: the command only reads tasks, workers or queues.
     """
+    from laneway.schemas.model import build_at_first_use
+
+    build_at_first_use()
     if target.url is not None:
         from laneway.cli.remote_source import RemoteSource
 

@@ -17,7 +17,7 @@ from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.operations.dead_letter_views import bulk_action_view, dead_letter_view, group_view, selection_of
 from laneway.platform.operations.dead_letters import DEAD
-from laneway.platform.submission.requests import submit_options
+from laneway.platform.submission.requests import submit_options, with_present_name
 from laneway.schemas.history import OpenAlertView
 from laneway.schemas.queue import QueueLimitsListResponse
 from laneway.schemas.task import TaskState
@@ -63,7 +63,8 @@ class LocalSource:
     # --- tasks
 
     def submit(self, request: TaskRequest) -> TaskHandle:
-        return self._platform.tasks.submit(request.task, request.payload, options=submit_options(request))
+        handle = self._platform.tasks.submit(request.task, request.payload, options=submit_options(request))
+        return with_present_name(handle, request.task)
 
     def search(self, which: TaskFilter, *, limit: int) -> list[TaskStatus]:
         return self._platform.tasks.search(Filter(**asdict(which)), limit=limit)[0]

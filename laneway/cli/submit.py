@@ -97,3 +97,5 @@ def _report(handle: TaskHandle, *, as_json: bool, to_stderr: bool) -> None:
     else:
         is_sent = handle.state is not TaskState.ACCEPTED
         out.print(f"Accepted: {handle.task_id}" + ("" if is_sent else ". It is sent when the broker is back."))
+    if handle.renamed_to and not as_json:
+        out.print(f"The task is called {handle.renamed_to} now. Its earlier name works as long as it is an alias.")

@@ -161,6 +161,7 @@ def _broker(config: Settings) -> dict[str, Any]:
         "broker_url": config.redis.broker_url,
         "result_backend": config.redis.result_url,
         "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # for ever: a worker does not end because the broker is away for long
         "broker_connection_timeout": 3,
         "broker_pool_limit": 32,
         "redis_socket_timeout": 10,

@@ -23,7 +23,7 @@ from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
 from laneway.platform.submission.outbox import Submission
-from laneway.platform.submission.requests import submit_options
+from laneway.platform.submission.requests import submit_options, with_present_name
 from laneway.platform.webhooks.reserved_events import refuse_reserved_event
 from laneway.schemas.choices import ClearableState
 from laneway.schemas.history import (
@@ -91,7 +91,7 @@ def submit_task(body: TaskRequest, services: ServicesDep, response: Response) ->
     refuse_reserved_event(body.task, body.payload)
     handle = services.tasks.submit(body.task, body.payload, options=submit_options(body))
     response.status_code = 202 if handle.created else 200
-    return _with_present_name(handle, body.task)
+    return with_present_name(handle, body.task)
 
 
 @router.post("/tasks/batch", status_code=202, response_description="Accepted", responses=problems(404, 409, 429))
@@ -104,14 +104,8 @@ def submit_tasks(body: TaskBatch, services: ServicesDep) -> BatchResponse:
         refuse_reserved_event(request.task, request.payload)
     submissions = [Submission(request.task, request.payload, submit_options(request)) for request in body.tasks]
     accepted = services.tasks.submit_many(submissions)
-    handles = list(map(_with_present_name, accepted, (request.task for request in body.tasks)))
+    handles = list(map(with_present_name, accepted, (request.task for request in body.tasks)))
     return BatchResponse(tasks=handles, created=sum(handle.created for handle in handles))
-
-
-def _with_present_name(handle: TaskHandle, name: str) -> TaskHandle:
-    """The handle, with the task's present name if the caller used an earlier one."""
-    present = registry.current_name(name)
-    return handle if present == name else handle.model_copy(update={"renamed_to": present})
 
 
 @router.get("/tasks", dependencies=[OnlyKnown], responses=problems())

@@ -23,7 +23,7 @@ from itertools import chain
 from typing import Final
 
 from laneway.adopt.mover import MOVED, Move, Mover
-from laneway.adopt.stock_lists import PAGE, Source, StockLists, queue_names
+from laneway.adopt.stock_lists import PAGE, Source, StockLists
 from laneway.adopt.stock_message import StockMessage, engine_message, engine_priority
 from laneway.engine import Engine, Message, MessageInfo, MessageState, PutCode
 from laneway.engine.errors import DuplicateTask, InvalidMessage, JournalFull, NewerQueue, QueueFull, TaskCancelled
@@ -105,7 +105,7 @@ class Intake:
             lists = StockLists.of(engine)
             looked_at = [*self._broker.queues, CELERY_DEFAULT]
             found = [_in_lists(lists, queue) for queue in dict.fromkeys((*looked_at, *lists.names()))]
-            undeclared = [queue for queue in queue_names(engine) if queue not in self._broker.queues]
+            undeclared = [queue for queue in engine.queue_names() if queue not in self._broker.queues]
             found += [_in_queue(engine, queue) for queue in undeclared]
         return [
             each for each in found if each.number and (each.queue in looked_at or registry.keys() & set(each.names))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from laneway.engine import Durability, UniqueMode
 from laneway.platform.queues import Priority
+from laneway.platform.registry import registry
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.schemas.history import TaskRequest, UniqueFor
+from laneway.schemas.task import TaskHandle
 
 _MODES = {
     UniqueFor.START: UniqueMode.UNTIL_START,
@@ -29,6 +31,12 @@ def submit_options(request: TaskRequest) -> SubmitOptions:
         unique_mode=_MODES[unique.until if unique else UniqueFor.DONE],
         durability=Durability(request.durability.value),
     )
+
+
+def with_present_name(handle: TaskHandle, name: str) -> TaskHandle:
+    """The receipt, with the task's present name if it was submitted under an earlier one."""
+    present = registry.current_name(name)
+    return handle if present == name else handle.model_copy(update={"renamed_to": present})
 
 
 def _priority(request: TaskRequest) -> Priority | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
+from tests.fixtures.registry import register_spec
 from tests.fixtures.shell import Shell
 
 REPORT = "generate_performance_report_task"
@@ -29,6 +32,17 @@ def test_a_task_is_submitted_with_its_options(laneway: Shell, tmp_path: Path) ->
     assert row.expires_at and round((row.expires_at - row.accepted_at).total_seconds()) == 86_400
     assert laneway("submit", MESSAGE, "--payload", HELLO, "--id", "by-hand").out == "Accepted before: by-hand\n"
     assert laneway("submit", REPORT).out.startswith("Accepted: ")
+
+
+def test_an_earlier_name_is_accepted_and_the_present_one_is_told(
+    laneway: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_spec(monkeypatch, replace(registry[REPORT], aliases=("old_report",)))
+    monkeypatch.setattr(registry, "_aliases", {"old_report": REPORT})
+    ran = laneway("submit", "old_report")
+
+    assert ran.out.startswith("Accepted: ")
+    assert f"The task is called {REPORT} now." in ran.out
 
 
 @pytest.mark.parametrize(

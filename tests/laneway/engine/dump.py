@@ -6,7 +6,7 @@ import struct
 from dataclasses import replace
 from typing import Any
 
-from laneway.engine import Engine, Event, MessageState
+from laneway.engine import Engine, Event, MessageState, PutCode, PutResult
 from laneway.engine.keys import NAMES
 from laneway.engine.message import decode, unpack_id
 from tests.laneway.engine.model_queue import WAITING, ExpectedEvent, ModelQueue
@@ -23,6 +23,7 @@ _HASHES = (
     "counters",
     "attempts",
     "ack_actions",
+    "handed_on",
 )
 
 
@@ -52,6 +53,7 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
         "limits": {field.decode(): int(value) for field, value in raw["limits"]},
         "attempts": {unpack_id(id): struct.unpack(">HB", value[:3]) for id, value in raw["attempts"]},
         "ack_actions": {unpack_id(id): struct.unpack(">Bd", value) for id, value in raw["ack_actions"]},
+        "handed_on": {unpack_id(id): struct.unpack(">dHH", value[:12]) for id, value in raw["handed_on"]},
         "journal": [_expected_event(event) for event in events],
         "events": events,
     }
@@ -84,6 +86,7 @@ def model_dump(q: ModelQueue) -> dict[str, Any]:
         "limits": q.limits,
         "attempts": {m.id: (m.attempts.started, m.attempts.running) for m in messages if m.attempts},
         "ack_actions": {m.id: m.ack_action for m in messages if m.ack_action},
+        "handed_on": {m.id: (m.hand_ons.first, m.hand_ons.times, m.hand_ons.rounds) for m in messages if m.hand_ons},
         "journal": [
             replace(event, stored=(_comparable(event.stored[0], event.id), event.stored[1]) if event.stored else None)
             for event in q.journal
@@ -179,6 +182,13 @@ def _comparable(message: Any, id: str) -> tuple[Any, ...]:
         message.body_known,
         id,
     )
+
+
+def put_detail(put: PutResult) -> str | None:
+    """What the model returns beside the code of a put."""
+    if put.code in (PutCode.FULL, PutCode.JOURNAL_FULL):
+        return str(put.size)
+    return put.existing if put.code is PutCode.DUPLICATE else put.id
 
 
 def _dead_info(value: bytes) -> tuple[int, str, str]:

@@ -14,20 +14,20 @@ from laneway.engine import (
     Delivery,
     Engine,
     EventKind,
+    HandOn,
     Lease,
     Limits,
     Message,
     MessageInfo,
     MessageState,
     PutCode,
-    PutResult,
     RoundRobin,
     Unique,
     UniqueMode,
     UnknownMessage,
 )
 from tests.laneway.engine.clock import CLOCK_LUA, set_clock
-from tests.laneway.engine.dump import assert_expiring, assert_same, server_dump
+from tests.laneway.engine.dump import assert_expiring, assert_same, put_detail, server_dump
 from tests.laneway.engine.ledger import Ledger
 from tests.laneway.engine.model import Model
 from tests.laneway.engine.model_queue import ModelMessage
@@ -35,6 +35,7 @@ from tests.laneway.engine.model_queue import ModelMessage
 QUEUES = ("a", "b")
 START_US = 1_790_000_000_000_000
 LEASE_MS = 1_000
+HAND_ON = HandOn(longest=6, reason="unregistered", error="No worker knows the task.", note='{"text": "handed on"}')
 IDS = ("0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11", "sixteen-letters!", "t3", "t4")
 FencedDelivery: TypeAlias = tuple[Delivery, int]
 """A delivery, and the number of the fetch that leased it: the model's fence."""
@@ -119,12 +120,12 @@ class EngineMachine(RuleBasedStateMachine):
         now = self.model.now
         due = [replace(message, eta_ms=None if delay is None else now + delay) for message, delay in batch]
         results = self.engine.put_many(queue, due)
-        assert [(put.code, _detail(put)) for put in results] == self.model.put(queue, due)
+        assert [(put.code, put_detail(put)) for put in results] == self.model.put(queue, due)
 
     @rule(queue=queues, batch=st.lists(messages, min_size=1, max_size=3), version=versions)
     def put_version(self, queue: str, batch: list[Message], version: int | None) -> None:
         results = self.engine.put_many(queue, batch, version=version)
-        assert [(put.code, _detail(put)) for put in results] == self.model.put(queue, batch, version=version)
+        assert [(put.code, put_detail(put)) for put in results] == self.model.put(queue, batch, version=version)
 
     @rule(queue=queues, batch=st.lists(plain_messages, min_size=1, max_size=4))
     def put_plain(self, queue: str, batch: list[Message]) -> None:
@@ -135,7 +136,7 @@ class EngineMachine(RuleBasedStateMachine):
     def put_not_after(self, queue: str, batch: list[Message], spare: float) -> None:
         results = self.engine.put_many(queue, batch, not_after=self.model.now / 1000 + spare)
         late = [(PutCode.TOO_LATE, message.id or message.task_id) for message in batch]
-        assert [(put.code, _detail(put)) for put in results] == (late if spare < 0 else self.model.put(queue, batch))
+        assert [(put.code, put_detail(put)) for put in results] == (late if spare < 0 else self.model.put(queue, batch))
 
     @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)))
     def fetch(self, n: int, lease_ms: int) -> None:
@@ -166,6 +167,13 @@ class EngineMachine(RuleBasedStateMachine):
         chosen = self._draw_leases(data)
         expected = [self.model.release(d.queue, d.id, fence, delay_ms=delay_ms, counted=counted) for d, fence in chosen]
         assert self.engine.release([d for d, _ in chosen], delay_ms=delay_ms, counted=counted) == expected
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def hand_on(self, data: st.DataObject) -> None:
+        chosen = self._draw_leases(data)
+        expected = [self.model.hand_on(d.queue, d.id, fence, HAND_ON) for d, fence in chosen]
+        assert self.engine.hand_on([d for d, _ in chosen], HAND_ON) == expected
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
@@ -207,7 +215,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.cancel(delivery.queue, task)
         if action:
             self._finish_attempt(delivery, fence, action, delay_ms)
-        match data.draw(st.sampled_from(("ack", "release", "bury", "expire", "start again"))):
+        match data.draw(st.sampled_from(("ack", "release", "bury", "hand on", "expire", "start again"))):
             case "ack":
                 assert self.engine.ack([delivery]) == [self.model.ack(delivery.queue, delivery.id, fence)]
             case "release":
@@ -216,6 +224,12 @@ class EngineMachine(RuleBasedStateMachine):
             case "bury":
                 expected = self.model.bury(delivery.queue, delivery.id, fence, "bad", "")
                 assert self.engine.bury([delivery], reason="bad") == [expected]
+            case "hand on":
+                expected = self.model.hand_on(delivery.queue, delivery.id, fence, HAND_ON)
+                assert self.engine.hand_on([delivery], HAND_ON) == [expected]
+                self.fetch(5, LEASE_MS)
+                self.move_time(data.draw(st.sampled_from((1_900, 2_100, 3_000))))
+                self.fetch(5, LEASE_MS)
             case "expire":
                 self.move_time(LEASE_MS)
                 self.fetch(5, LEASE_MS)
@@ -298,7 +312,7 @@ class EngineMachine(RuleBasedStateMachine):
     def limit(self, queue: str, limits: Limits) -> None:
         self.engine.limit(queue, limits)
         model_limits = self.model.queue(queue).limits
-        kept = {name: model_limits[name] for name in ("paused", "journal") if name in model_limits}
+        kept = {name: model_limits[name] for name in ("paused", "journal", "handed_on") if name in model_limits}
         model_limits.clear()
         model_limits.update({name: value for name, value in limits.fields().items() if value is not None} | kept)
 
@@ -380,13 +394,3 @@ class EngineMachine(RuleBasedStateMachine):
             delivery, fence = recent[index]
             picked.setdefault((delivery.queue, delivery.id), (delivery, fence))
         return sorted(picked.values(), key=lambda lease: lease[0].queue)  # the engine groups by queue
-
-
-def _detail(put: PutResult) -> str | None:
-    match put.code:
-        case PutCode.DUPLICATE:
-            return put.existing
-        case PutCode.FULL | PutCode.JOURNAL_FULL:
-            return str(put.size)
-        case _:
-            return put.id

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from math import ceil, floor, inf
 
-from laneway.engine import AckAction, EventKind, LeaseStatus, Message, MessageState, PutCode, RoundRobin
+from laneway.engine import AckAction, EventKind, HandOn, LeaseStatus, Message, MessageState, PutCode, RoundRobin
+from laneway.engine.engine import FIRST_HAND_ON, LONGEST_HAND_ON
 from tests.laneway.engine.model_admin import ModelAdmin
-from tests.laneway.engine.model_queue import WAITING, Attempts, ModelMessage, ModelQueue
+from tests.laneway.engine.model_queue import WAITING, Attempts, HandOns, ModelMessage, ModelQueue
 
 
 class Model(ModelAdmin):
@@ -93,7 +94,8 @@ class Model(ModelAdmin):
             ready, limits = q.in_states(MessageState.READY), q.limits
             if ready and self.allowance(q):
                 times.append(self.now)
-            times += [m.at for m in q.in_states(MessageState.SCHEDULED, MessageState.LEASED)]
+            times += [m.at for m in q.in_states(MessageState.LEASED)]
+            times += [m.at if m.at > self.now else self.due_here(m) for m in q.in_states(MessageState.SCHEDULED)]
             if ready and "interval" in limits and not limits.get("paused"):
                 interval, tat = limits["interval"], limits.get("tat", 0)
                 if floor((self.us + limits["burst"] * interval - max(tat, self.us)) / interval) < 1:
@@ -187,6 +189,28 @@ class Model(ModelAdmin):
         m.deliveries -= 0 if counted else 1
         self.give_back(m, delay_ms)
         q.count("released")
+        return LeaseStatus.DONE
+
+    def hand_on(self, name: str, id: str, fence: int, how: HandOn) -> LeaseStatus:
+        q, m = self.queue(name), self.leased(name, id, fence)
+        if isinstance(m, LeaseStatus):
+            return m
+        self.lose_attempt(q, m, "handed on")
+        if (code := self.settle_if_decided(q, m)) is not None:
+            return code
+        again, h = m.hand_ons is not None, m.hand_ons or HandOns(self.now)
+        if self.now - h.first >= how.longest * 1000:
+            self.bury_message(q, m, how.reason, how.error)
+            return LeaseStatus.BURIED
+        if not again and q.unread < q.limits.get("journal", 0):
+            q.write_event(EventKind.LOG, m, attempt=m.started, outcome=how.note)
+        delay_ms = min(LONGEST_HAND_ON, FIRST_HAND_ON * 2**h.rounds) * 1000 if again else 0
+        m.hand_ons = HandOns(h.first, h.times + 1, h.rounds + again)
+        m.attempts = Attempts(m.started, call=m.attempts.call if m.attempts else b"")
+        m.state, m.at = MessageState.SCHEDULED, self.now + int(delay_ms)
+        m.deliveries -= 1
+        q.limits["handed_on"] = 1
+        q.count("handed_on")
         return LeaseStatus.DONE
 
     def bury(self, name: str, id: str, fence: int, reason: str, error: str) -> LeaseStatus:

@@ -10,6 +10,7 @@ from tests.laneway.engine.model_queue import (
     DEFAULT_DEAD_AGE_MS,
     DEFAULT_DEAD_MAX,
     DEFAULT_MAX_DELIVERIES,
+    OTHERS_FIRST_MS,
     ModelMessage,
     ModelQueue,
 )
@@ -35,9 +36,15 @@ class ModelMoves:
         return max(q.sequence, (self.us - EPOCH_MS * 1000) // 10)
 
     def make_due_ready(self, q: ModelQueue) -> None:
+        if not any(m.hand_ons for m in q.messages.values()):
+            q.limits.pop("handed_on", None)
         for m in q.in_states(MessageState.SCHEDULED):
-            if m.at <= self.now:
+            if self.due_here(m) <= self.now:
                 m.state, m.at = MessageState.READY, 0
+
+    def due_here(self, m: ModelMessage) -> int:
+        """When a scheduled message is delivered to the model's one consumer, which has handed it on or never met it."""
+        return m.at + OTHERS_FIRST_MS if m.hand_ons else m.at
 
     def reclaim_expired(self, q: ModelQueue) -> None:
         expired = [m for m in q.in_states(MessageState.LEASED) if m.at <= self.now]
@@ -99,7 +106,7 @@ class ModelMoves:
             return LeaseStatus.CANCELLED
         if action is None:
             return None
-        m.ack_action, m.deliveries = None, 0
+        m.ack_action, m.hand_ons, m.deliveries = None, None, 0
         self.give_back(m, delay_ms)
         q.count("retried")
         return LeaseStatus.DONE
@@ -142,7 +149,7 @@ class ModelMoves:
         fields = {"attempt": m.started, "reason": reason, "detail": error, "stored": m.in_journal}
         q.write_event(EventKind.BURY, m, **fields)
         m.state, m.at, m.dead_info = MessageState.DEAD, self.now, (m.deliveries, reason, error)
-        m.cancelled, m.attempts = False, None
+        m.cancelled, m.attempts, m.hand_ons = False, None, None
         self.leave_key(q, m, was_head=True)
         q.release_unique_if_last(m)
         q.count("buried")

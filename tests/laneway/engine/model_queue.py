@@ -10,6 +10,8 @@ from laneway.engine import AckAction, EventKind, Message, MessageState, UniqueMo
 from laneway.engine.message import SPAN, pack_id
 
 DEFAULT_MAX_DELIVERIES, DEFAULT_DEAD_MAX, DEFAULT_DEAD_AGE_MS = 5, 10_000, 30 * 86_400_000
+OTHERS_FIRST_MS = 2_000
+"""For how long a consumer leaves a message that it has handed on to others."""
 WAITING = (MessageState.HELD, MessageState.SCHEDULED, MessageState.READY)
 
 
@@ -44,6 +46,15 @@ class ExpectedEvent:
 
 
 @dataclass
+class HandOns:
+    """Since when a message is handed on (ms), how often, and how often by a consumer that had done so before."""
+
+    first: int
+    times: int = 0
+    rounds: int = 0
+
+
+@dataclass
 class ModelMessage:
     """One message in one queue. `at`: due time, end of the lease, or when it was buried, in ms."""
 
@@ -59,6 +70,7 @@ class ModelMessage:
     dead_info: tuple[int, str, str] | None = None
     attempts: Attempts | None = None
     ack_action: tuple[AckAction, int] | None = None
+    hand_ons: HandOns | None = None
 
     @property
     def started(self) -> int:
