@@ -34,7 +34,12 @@ NAMES: Final = re.compile(
     r"not run|tested by|commands|exit code|until|runs on after|a new program|file|add to \S+ after|replace in \S+"
 )
 PARSER: Final = MarkdownIt("commonmark").enable("table")
-PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md")
+PAGES: Final = (
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/security").glob("*.md")),
+    ROOT / "CONTRIBUTING.md",
+)
 """In the order of the tests: CONTRIBUTING.md drafts a migration, which no other page could use."""
 
 
