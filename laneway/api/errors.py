@@ -53,7 +53,7 @@ MEANINGS = {
     410: "The task finished too long ago; its status has expired",
     413: "The body is larger than MAX_BODY_BYTES, or a task's payload is larger than 1 MiB",
     422: "The request is not valid",
-    429: "A limit is reached, and nothing was queued; try again after Retry-After seconds",
+    429: "The queue is full and nothing was queued; try again after Retry-After seconds",
     500: "An error of the platform; the logs contain it under the request id",
     503: "The broker or the database is unavailable, or a setting is missing. A repeat with the same id is safe",
 }
