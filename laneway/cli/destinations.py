@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from laneway.cli.base import Json, make_services, out, print_json
-from laneway.schemas.outbound_destination import A_DAY, LONGEST_OVERLAP
+from laneway.schemas.overlap import A_DAY, LONGEST_OVERLAP
 
 if TYPE_CHECKING:
     from laneway.platform.webhooks.destinations import NewSecret

@@ -9,12 +9,11 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from laneway.schemas.model import Model
 from laneway.schemas.number import Whole
+from laneway.schemas.overlap import A_DAY, LONGEST_OVERLAP
 from laneway.schemas.task import Response
 
 DESTINATION_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 MAX_DESTINATION_URL: Final = 500
-A_DAY: Final = 86_400
-LONGEST_OVERLAP: Final = 30 * A_DAY
 
 DestinationName = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=DESTINATION_NAME)]
 
@@ -37,7 +36,7 @@ class DestinationRequest(Model):
 class RotationRequest(Model):
     """A new secret for a destination."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_seconds": 86_400}]})
 
     overlap_seconds: Whole = Field(
         A_DAY, ge=0, le=LONGEST_OVERLAP, description="Seconds for which the present secret signs as well"

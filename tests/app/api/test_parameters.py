@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,8 +12,8 @@ from fastapi import FastAPI
 
 from tests.fixtures.api_calls import Api
 
-LONG = 30_000
-"""Characters: as many as the head of a request can have."""
+LONG = 20_000
+"""Characters: percent-encoded, as many as the head of a request can have."""
 SECONDS = 1.0
 HOSTILE = (
     "1" * LONG,
@@ -42,7 +43,14 @@ def is_bounded(schema: dict[str, Any], components: dict[str, Any]) -> bool:
         return all(is_bounded(part, components) for part in parts)
     if schema.get("type") == "array":
         return is_bounded(schema["items"], components)
-    return schema.get("type") != "string" or any(bound in schema for bound in BOUNDS)
+    return schema.get("type") != "string" or any(bound in schema for bound in BOUNDS) or is_finite(schema)
+
+
+def is_finite(schema: dict[str, Any]) -> bool:
+    """Whether the pattern covers the whole text, and repeats nothing without end."""
+    pattern = schema.get("pattern", "")
+    without_classes = re.sub(r"\[[^\]]*\]", "", pattern)
+    return bool(re.fullmatch(r"\^[^*+]*\$", without_classes)) and not re.search(r"\{\d*,\}", without_classes)
 
 
 def test_every_parameter_has_a_bound(api: Api) -> None:
