@@ -9,7 +9,17 @@ from app.core.celery_app import celery_app
 from app.core.settings import Settings, settings
 from app.services.container import Services
 from laneway.api.app import make_api
-from laneway.api.routers import audit_log, dead_letters, health, login, outbound_webhooks, queues, tasks, workflows
+from laneway.api.routers import (
+    audit_log,
+    dead_letters,
+    destinations,
+    health,
+    login,
+    outbound_webhooks,
+    queues,
+    tasks,
+    workflows,
+)
 from laneway.platform.celery_app import load_tasks_or_exit
 
 DESCRIPTION = (
@@ -21,6 +31,7 @@ DOMAINS = (
     webhooks,
     webhook_events,
     outbound_webhooks,
+    destinations,
     analytics,
     tasks,
     queues,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.demo.receiver import ReceivedWebhook, Receiver, running_receiver
+from app.demo.receiver import ReceivedWebhook, Receiver, free_port, running_receiver
 from app.demo.scenario import DemoFailed, DemoTask, Scenario
 from app.development import webhook_secrets
 from laneway.platform.db.queries import alerts
 from laneway.platform.db.session import Database
-from laneway.platform.settings.signing_key import STANDARD_PREFIX, signing_key
 from laneway.platform.webhooks.endpoint_rules import ALERT
 
 DOCUMENT: Final = "opening-hours.html"
@@ -22,6 +22,7 @@ FIRST_STATUSES: Final = (500, 204, 410)
 """The receiver's first answers; after them it answers 204."""
 PROCESSED: Final = "document.processed"
 EVENT: Final = "demo.finished"
+DESTINATIONS: Final = "/api/callbacks/destinations"
 
 
 def outbound_webhooks(scenario: Scenario) -> None:
@@ -30,11 +31,12 @@ def outbound_webhooks(scenario: Scenario) -> None:
     if obstacle:
         scenario.say(f"Left out: {obstacle}")
         return
-    with running_receiver(_standard_secret(scenario), *FIRST_STATUSES) as receiver:
-        scenario.say(f"A receiver listens on {receiver.url} (examples/outbound_webhooks/receiver.py). It verifies")
-        scenario.say(
-            "signatures as Standard Webhooks says. Its first answer, to the webhook of a document, is an error."
-        )
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/hook"
+    with _destination(scenario, url) as secret, running_receiver(secret, *FIRST_STATUSES, port=port) as receiver:
+        scenario.say(f"A receiver listens on {receiver.url} (examples/outbound_webhooks/receiver.py). It is registered")
+        scenario.say("as a destination, and verifies signatures with the secret that was made for it.")
+        scenario.say("Its first answer, to the webhook of a document, is an error.")
         _show_retry(scenario, receiver)
         _show_disabled_receiver(scenario, receiver)
 
@@ -90,11 +92,15 @@ def _loopback_obstacle(scenario: Scenario) -> str:
     return "webhooks to this machine are not allowed (OUTBOUND_ALLOW_LOOPBACK; `make up` sets it in development)."
 
 
-def _standard_secret(scenario: Scenario) -> str:
-    """The platform's secret in the form of Standard Webhooks, which the receiver needs to verify signatures."""
-    name = "OUTBOUND_WEBHOOK_SECRET"
-    key = signing_key(scenario.secret(name, scenario.settings.outbound.secret), setting=name)
-    return STANDARD_PREFIX + base64.b64encode(key).decode()
+@contextmanager
+def _destination(scenario: Scenario, url: str) -> Generator[str]:
+    """Register the receiver while the block runs. Yields the secret that signs its webhooks."""
+    name = f"demo-{scenario.run_id}"
+    registered = scenario.post(DESTINATIONS, json={"name": name, "url": url})
+    try:
+        yield registered["secret"]
+    finally:
+        scenario.delete(f"{DESTINATIONS}/{name}")
 
 
 def _last_webhook(receiver: Receiver) -> ReceivedWebhook:

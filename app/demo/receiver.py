@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -41,9 +42,16 @@ class Receiver:
         return [ReceivedWebhook(int(match[1]), match[2], match[3]) for match in matches if match]
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
-def running_receiver(secret: str, *first_statuses: int) -> Generator[Receiver]:
-    """Run the receiver on a free port; it answers its first webhooks with these statuses.
+def running_receiver(secret: str, *first_statuses: int, port: int = 0) -> Generator[Receiver]:
+    """Run the receiver on this port, or a free one; it answers its first webhooks with these statuses.
 
     `secret` has the form `whsec_…`. Raises DemoFailed if the receiver cannot be started.
     """
@@ -54,7 +62,7 @@ def running_receiver(secret: str, *first_statuses: int) -> Generator[Receiver]:
         str(os.getpid()),
         sys.executable,
         str(PROGRAM),
-        "0",
+        str(port),
         *map(str, first_statuses),
     ]
     environment = os.environ | {"RECEIVER_SECRET": secret, "PYTHONIOENCODING": "utf-8"}

@@ -90,6 +90,10 @@ class Scenario:
         """Send a PUT and return the response. Raises DemoFailed for an error."""
         return _json(self._client.put(path, **request))
 
+    def delete(self, path: str) -> None:
+        """Send a DELETE. Raises DemoFailed for an error."""
+        _json(self._client.delete(path))
+
     def get(self, path: str) -> dict[str, Any]:
         """Send a GET and return the response. Raises DemoFailed for an error."""
         return _json(self._client.get(path))
@@ -149,7 +153,7 @@ def _json(response: httpx2.Response) -> dict[str, Any]:
     if response.status_code >= 400:
         detail = response.json().get("detail", response.text)
         raise DemoFailed(f"{response.request.method} {response.request.url.path}: {detail}")
-    return response.json()
+    return response.json() if response.content else {}
 
 
 def _timeout_message(tasks: Iterable[DemoTask]) -> str:

@@ -1,13 +1,12 @@
 """Webhooks in development: generated secrets that are kept in the data folder, and receivers on this machine.
 
-The demo needs them to sign its requests and to verify the webhooks that it receives. Only `laneway up` sets them, only
-for its own processes, only in development, and only where nothing is configured. In production a source without a
-secret is refused, no webhook is sent without a secret, and none to a private address.
+The demo needs them to sign its requests, and to receive webhooks. Only `laneway up` sets them, only for its own
+processes, only in development, and only where nothing is configured. In production a source without a secret is
+refused, and no webhook is sent to a private address. In both, a receiver must be a registered destination.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
@@ -20,7 +19,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.core.settings import Settings
 from laneway.platform.errors import ConfigError
-from laneway.platform.settings.signing_key import STANDARD_PREFIX
 from laneway.server.checks import make_folder
 from laneway.server.errors import FolderUnusable
 
@@ -32,16 +30,10 @@ def _random_text() -> str:
     return secrets.token_urlsafe(24)
 
 
-def _standard_secret() -> str:
-    """A secret in the form of Standard Webhooks: 24 to 64 bytes in base64 after `whsec_`."""
-    return STANDARD_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
-
-
 GENERATORS: Final[dict[str, Callable[[], str]]] = {
     "FACEBOOK_APP_SECRET": _random_text,
     "FACEBOOK_VERIFY_TOKEN": _random_text,
     "GOOGLE_LEAD_KEY": _random_text,
-    "OUTBOUND_WEBHOOK_SECRET": _standard_secret,
 }
 
 
@@ -56,7 +48,6 @@ def for_development(settings: Settings) -> dict[str, str]:
             "FACEBOOK_APP_SECRET": configured.facebook_app_secret,
             "FACEBOOK_VERIFY_TOKEN": configured.facebook_verify_token,
             "GOOGLE_LEAD_KEY": configured.google_lead_key,
-            "OUTBOUND_WEBHOOK_SECRET": settings.outbound.secret,
         }.items()
         if value is None
     ]

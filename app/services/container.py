@@ -70,7 +70,7 @@ class Services(Platform):
 
     @cached_property
     def documents(self) -> Documents:
-        return Documents(self.tasks, self.passage_store, self.settings)
+        return Documents(self.tasks, self.passage_store, self.destinations, self.settings)
 
     @cached_property
     def document_views(self) -> DocumentViews:

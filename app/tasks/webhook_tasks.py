@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.schemas.outbound_events import PLATFORM_EVENTS
 from app.schemas.webhook import StoredDelivery
 from app.services.container import services
 from laneway import task
@@ -28,4 +29,6 @@ def process_generic_webhook_task(payload: StoredDelivery) -> dict[str, Any]:
     return services().webhook_events.process(payload.delivery_id)
 
 
-send_webhook_response_task = register_delivery_task(queue="webhooks", name="send_webhook_response_task")
+send_webhook_response_task = register_delivery_task(
+    queue="webhooks", name="send_webhook_response_task", reserved_events=PLATFORM_EVENTS
+)

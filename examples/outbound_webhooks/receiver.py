@@ -3,10 +3,10 @@
     RECEIVER_SECRET=whsec_… python examples/outbound_webhooks/receiver.py 9000
     RECEIVER_SECRET=whsec_… python examples/outbound_webhooks/receiver.py 9000 500 410
 
-`RECEIVER_SECRET` is the value of OUTBOUND_WEBHOOK_SECRET. With port 0 the system chooses a port, and the receiver
-prints it. Further arguments are the statuses of the first verified webhooks, to show how Laneway treats a receiver with
-errors: here 500 for the first, 410 for the second, and 204 from then on. A real receiver stores the ids of known
-webhooks in its database, in the same transaction as its work.
+`RECEIVER_SECRET` is the secret that `laneway callbacks register NAME URL` printed. With port 0 the system chooses a
+port, and the receiver prints it. Further arguments are the statuses of the first verified webhooks, to show how Laneway
+treats a receiver with errors: here 500 for the first, 410 for the second, and 204 from then on. A real receiver stores
+the ids of known webhooks in its database, in the same transaction as its work.
 """
 
 from __future__ import annotations

@@ -14,12 +14,26 @@ from laneway.api.access import Authentication
 from laneway.api.host_check import HostCheck
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
-from laneway.api.routers import audit_log, dead_letters, health, login, outbound_webhooks, queues, tasks, workflows
+from laneway.api.routers import (
+    audit_log,
+    dead_letters,
+    destinations,
+    health,
+    login,
+    outbound_webhooks,
+    queues,
+    tasks,
+    workflows,
+)
+from laneway.api.waiting import WaitingRequests
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
-ROUTERS: Final = (tasks, queues, dead_letters, workflows, outbound_webhooks, audit_log, health, login)
+ROUTERS: Final = (
+    *(tasks, queues, dead_letters, workflows, outbound_webhooks, destinations),
+    *(audit_log, health, login),
+)
 """The library's modules with routers, in the order of the OpenAPI document."""
 
 
@@ -48,6 +62,7 @@ def make_api(
         redoc_url=None,  # FastAPI's page loads its script from elsewhere, and is blank without a network
     )
     app.state.services = platform
+    app.state.waiting = WaitingRequests(platform.settings.connections)
     errors.install(app)
     app.add_middleware(Authentication, api=app)
     app.add_middleware(HeadAsGet)

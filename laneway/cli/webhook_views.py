@@ -9,6 +9,7 @@ from laneway.cli import views
 from laneway.cli.tables import Fields, Grid, ident, number, text, when
 
 if TYPE_CHECKING:
+    from laneway.schemas.outbound_destination import DestinationView
     from laneway.schemas.outbound_webhook import DeliveryDetailsView, DeliveryView, EndpointView
 
 
@@ -44,6 +45,14 @@ def endpoint_table(endpoints: Sequence[EndpointView]) -> Grid:
             when(endpoint.last_success_at),
             endpoint.reason,
         )
+    return table
+
+
+def destination_table(destinations: Sequence[DestinationView]) -> Grid:
+    """Destinations, one per line."""
+    table = Grid(ident("name"), text("address"), "registered", "rotated", "two secrets until")
+    for each in destinations:
+        table.add(each.name, each.url, when(each.created_at), when(each.rotated_at), when(each.previous_until))
     return table
 
 

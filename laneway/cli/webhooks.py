@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from laneway.cli import destinations
 from laneway.cli.base import DryRun, Json, make_services, out, print_json
 from laneway.cli.times import moment_option
 from laneway.schemas.choices import EndpointState, TaskState
@@ -22,6 +23,7 @@ commands = typer.Typer(
     add_completion=False,
     help="Outbound webhooks: the log of deliveries, and their receivers.",
 )
+destinations.add_commands(commands)
 
 Delivery = Annotated[str, typer.Argument(help="The delivery's id; it is also its task's id.")]
 Receiver = Annotated[str, typer.Argument(help="The endpoint's id, see `laneway callbacks endpoints`.")]

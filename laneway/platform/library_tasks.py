@@ -12,7 +12,7 @@ from laneway.platform.project_file import WORKFLOW_QUEUE
 from laneway.platform.queues import queues
 from laneway.platform.registry import registry
 from laneway.platform.task_decorator import task
-from laneway.platform.webhooks.outbound_webhooks import DELIVERY_ROLE
+from laneway.platform.webhooks.reserved_events import DELIVERY_ROLE
 from laneway.platform.webhooks.tasks import register_delivery_task
 from laneway.platform.workflows.tasks import register_workflow_tasks
 from laneway.platform.workflows.transitions import STEP_ROLE

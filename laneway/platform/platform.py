@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.operations.retention import Retention
     from laneway.platform.schedules.watch import ScheduleWatch
     from laneway.platform.webhooks.delivery_log import DeliveryLog
+    from laneway.platform.webhooks.destinations import Destinations
     from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
 
 
@@ -182,8 +183,20 @@ class Platform:
         from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
 
         return OutboundWebhooks(
-            self.database, self._settings.outbound, slots=self._settings.operation.worker_concurrency
+            self.database,
+            self._settings.outbound,
+            self.destinations,
+            slots=self._settings.operation.worker_concurrency,
         )
+
+    @cached_property
+    def destinations(self) -> Destinations:
+        from laneway.platform.webhooks.destinations import Destinations
+        from laneway.platform.webhooks.secret_box import SecretBox
+
+        settings = self._settings
+        box = SecretBox(lambda: settings.destinations.keys(settings.storage.folder))
+        return Destinations(self.database, settings.outbound, box)
 
     @cached_property
     def delivery_log(self) -> DeliveryLog:

@@ -11,7 +11,13 @@ EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo
 """A time outside this range is a mistake, and computing with times near Python's own limits could overflow."""
 
 
+LONGEST = 64
+"""Characters of a time."""
+
+
 def _require_text(value: object) -> object:
+    if isinstance(value, str) and len(value) > LONGEST:
+        raise ValueError(f"must have at most {LONGEST} characters")
     if isinstance(value, int | float):
         raise ValueError("must be written out, such as 2026-01-31T00:00:00Z")  # noqa: TRY004  Pydantic wants it so
     return value

@@ -119,6 +119,10 @@ def _worker(settings: Settings, group: WorkerGroup) -> ManagedProcess:
     )
 
 
+LIMITED = ("--http", "laneway.api.limited_protocol:LimitedProtocol")
+"""The option of uvicorn that limits connections, and the time in which a request must arrive."""
+
+
 def _api(settings: Settings) -> ManagedProcess:
     host, port = settings.api.host, settings.api.port
     listen = ("--host", host, "--port", str(port))
@@ -128,6 +132,7 @@ def _api(settings: Settings) -> ManagedProcess:
             "uvicorn",
             application().api,
             *listen,
+            *LIMITED,
             "--timeout-graceful-shutdown",
             "10",
             "--no-access-log",

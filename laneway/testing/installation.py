@@ -26,7 +26,6 @@ from laneway.testing.valkey_server import start_valkey
 
 BROKER, RESULTS = 0, 1
 """The numbers of the databases of Valkey."""
-SECRET = "OUTBOUND_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 REPLACED = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT", "BROKER_TRANSPORT")
 """Variables of the developer's environment that would name another server."""
 
@@ -47,7 +46,6 @@ class TestInstallation:
             "DATABASE_URL": f"sqlite:///{folder / 'laneway.db'}",
             "DATA_DIR": str(folder / "data"),
             "OUTBOUND_ALLOW_LOOPBACK": "true",
-            SECRET: os.environ.get(SECRET) or "whsec_dGVzdC10ZXN0LXRlc3QtdGVzdC10ZXN0LXRlc3Q=",
         }
         self._template = folder / "template.db"
         with self._environment(DATABASE_URL=f"sqlite:///{self._template}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from threading import Lock
 
@@ -11,24 +12,26 @@ from standardwebhooks import Webhook
 
 from laneway.schemas.task import TaskState
 from tests.fixtures.http_peer import HttpPeer, HttpReply, HttpRequest
-from tests.fixtures.receiving import SECRET, webhook
+from tests.fixtures.receiving import register_receiver, webhook
 from tests.fixtures.site import Site, running_site
 from tests.fixtures.waiting import wait_until
-
-OLD_SECRET = "whsec_b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQt"
 
 
 @pytest.fixture(scope="module")
 def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An installation with a current and a previous secret."""
+    """An installation that may send to this machine."""
     folder: Path = tmp_path_factory.mktemp("site")
     with running_site(
         folder,
-        OUTBOUND_WEBHOOK_SECRET=SECRET,
-        OUTBOUND_WEBHOOK_SECRET_PREVIOUS=OLD_SECRET,
         OUTBOUND_ALLOW_PRIVATE="true",
     ) as site:
         yield site
+
+
+@pytest.fixture
+def secret(site: Site, http_peer: HttpPeer) -> str:
+    """The secret of the destination at the peer."""
+    return register_receiver(site.services.destinations, http_peer.url)
 
 
 class SlowReceiver:
@@ -48,9 +51,11 @@ class SlowReceiver:
 
 
 def test_a_failed_delivery_is_retried_while_a_slow_receiver_leaves_room_for_others(
-    site: Site, http_peer: HttpPeer
+    site: Site, http_peer: HttpPeer, secret: str
 ) -> None:
+    new = site.services.destinations.rotate(f"127.0.0.1-{http_peer.port}", overlap=timedelta(hours=1)).secret
     with HttpPeer() as slow_peer:
+        register_receiver(site.services.destinations, slow_peer.url)
         slow = slow_peer.always = SlowReceiver(slow_peer, seconds=1)
         site.worker(queues="webhooks", concurrency=2)
         http_peer.reply_with(HttpReply(500))
@@ -66,8 +71,8 @@ def test_a_failed_delivery_is_retried_while_a_slow_receiver_leaves_room_for_othe
     first, second = http_peer.requests
     for asked in (first, second):
         assert asked.headers["webhook-id"] == failing
-        for secret in (SECRET, OLD_SECRET):
-            assert Webhook(secret).verify(asked.body, asked.headers)["data"] == {"n": 1}
+        for each in (secret, new):
+            assert Webhook(each).verify(asked.body, asked.headers)["data"] == {"n": 1}
     assert first.body == second.body
     before, after = site.services.delivery_log.show(failing).attempts
     assert (before.status, after.status) == (500, 200)
@@ -76,6 +81,7 @@ def test_a_failed_delivery_is_retried_while_a_slow_receiver_leaves_room_for_othe
 
 
 def test_a_delivery_whose_worker_was_killed_is_repeated_with_the_same_id(site: Site, http_peer: HttpPeer) -> None:
+    register_receiver(site.services.destinations, http_peer.url)
     http_peer.reply_with(HttpReply(200, delay=20))
     first = site.worker("first", queues="webhooks", concurrency=1)
     id = site.submit("send_webhook_response_task", webhook(http_peer.url))
@@ -89,6 +95,7 @@ def test_a_delivery_whose_worker_was_killed_is_repeated_with_the_same_id(site: S
 
 
 def test_a_loopback_address_is_refused_unless_the_settings_allow_it(site: Site, http_peer: HttpPeer) -> None:
+    register_receiver(site.services.destinations, http_peer.url)
     site.worker(queues="webhooks", concurrency=1, OUTBOUND_ALLOW_PRIVATE="false")
     run = site.until(site.submit("send_webhook_response_task", webhook(http_peer.url)))
 

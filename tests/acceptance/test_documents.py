@@ -10,9 +10,9 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from laneway.schemas.task import TaskState
-from tests.fixtures.document_desk import SECRET
 from tests.fixtures.files import pdf
 from tests.fixtures.http_peer import HttpPeer
+from tests.fixtures.receiving import register_receiver
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.site import Node, Site, running_site
 from tests.fixtures.waiting import wait_until
@@ -29,16 +29,19 @@ SLOW = pdf(*["These many words keep the reader busy for a while. " * 60] * 800, 
 def office(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     s3_server.put(BUCKET, **{"in/warranty.pdf": WARRANTY, "in/corrupt.pdf": WARRANTY[:400], "in/slow.pdf": SLOW})
     folder = tmp_path_factory.mktemp("documents")
-    with running_site(
-        folder, OUTBOUND_WEBHOOK_SECRET=SECRET, OUTBOUND_ALLOW_PRIVATE="true", **s3_server.settings(BUCKET, "in")
-    ) as site:
+    with running_site(folder, OUTBOUND_ALLOW_PRIVATE="true", **s3_server.settings(BUCKET, "in")) as site:
         site.api()
         yield site
 
 
+SECRETS: dict[int, str] = {}
+"""Port of a receiver → the secret of its destination."""
+
+
 @pytest.fixture
-def receiver() -> Iterator[HttpPeer]:
+def receiver(office: Site) -> Iterator[HttpPeer]:
     with HttpPeer() as peer:
+        SECRETS[peer.port] = register_receiver(office.services.destinations, peer.url)
         yield peer
 
 
@@ -69,7 +72,7 @@ def received(receiver: HttpPeer) -> dict[str, Any]:
     """The only callback that arrived; its signature is verified."""
     (asked,) = wait_until(lambda: receiver.requests, seconds=20)
     headers = {name: value for name, value in asked.headers.items() if name.startswith("webhook-")}
-    Webhook(SECRET).verify(asked.body, headers)
+    Webhook(SECRETS[receiver.port]).verify(asked.body, headers)
     return asked.json()
 
 

@@ -34,10 +34,11 @@ NAMES: Final = re.compile(
     r"not run|tested by|commands|exit code|until|runs on after|a new program|file|add to \S+ after|replace in \S+"
 )
 PARSER: Final = MarkdownIt("commonmark").enable("table")
+DOCS: Final = ROOT / "docs"
 PAGES: Final = (
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "docs" / "security").glob("*.md")),
+    *sorted(DOCS.glob("*.md")),
+    *sorted((DOCS / "security").glob("*.md")),
     ROOT / "CONTRIBUTING.md",
 )
 """In the order of the tests: CONTRIBUTING.md drafts a migration, which no other page could use."""

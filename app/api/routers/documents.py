@@ -35,7 +35,7 @@ Text = Annotated[str | None, Query(min_length=1, max_length=200, pattern=NO_NULL
 def process_document(body: DocumentRequest, services: ServicesDep) -> DocumentAccepted:
     """Process an object in the storage: its text becomes passages, and `callback_url` receives the outcome.
 
-    Callbacks are signed as Standard Webhooks says. Without OUTBOUND_WEBHOOK_SECRET a `callback_url` is refused (503).
+    Callbacks are signed as Standard Webhooks says. A `callback_url` that no destination covers is refused (422).
     """
     handle = services.documents.submit(body)
     return DocumentAccepted(task_id=handle.task_id, document_id=body.document_id, status=accepted_status(handle.state))

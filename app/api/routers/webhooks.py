@@ -81,7 +81,7 @@ def verify_facebook(
 async def post_facebook(
     request: Request,
     services: ServicesDep,
-    x_hub_signature_256: Annotated[str | None, Header(description=SIGNATURE)] = None,
+    x_hub_signature_256: Annotated[str | None, Header(description=SIGNATURE, max_length=1000)] = None,
 ) -> WebhookReceipt:
     """Accept Facebook page events. They are verified, stored and queued before the answer 200."""
     body = await request.body()

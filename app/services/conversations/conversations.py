@@ -14,6 +14,7 @@ from app.core.settings import Settings
 from app.db.models import Conversation, Message
 from app.db.queries import conversations as repository
 from app.schemas.conversation import Continuation, ConversationMessage, ConversationView, Interaction, MessageView
+from app.schemas.outbound_events import MESSAGE_CREATED
 from app.services.conversations.responders import Reply, Responder, SourcePassage, Turn
 from app.services.documents.passage_store import PassageStore
 from app.services.leads.leads import Leads
@@ -260,7 +261,7 @@ class Conversations:
         if url:
             self._tasks.submit(
                 "send_webhook_response_task",
-                OutboundWebhook(url=url, event="message.created", data=result),
+                OutboundWebhook(url=url, event=MESSAGE_CREATED, data=result),
                 id=f"{task_id}:notify",
             )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sqlalchemy.orm import Session
 
@@ -26,6 +26,7 @@ from app.db.models import Document
 from app.db.queries import documents as repository
 from app.db.queries import passages
 from app.schemas.document import DocumentIngestion, DocumentOutcome, DocumentRequest, DocumentState, event_data
+from app.schemas.outbound_events import DOCUMENT_FAILED, DOCUMENT_PROCESSED
 from app.services.documents.extraction.errors import (
     DocumentCorrupt,
     DocumentEmpty,
@@ -43,7 +44,7 @@ from app.services.task_manager import TaskManager
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs
-from laneway.platform.errors import NotConfigured, NotFound, PermanentError, UnknownTask, WrongState
+from laneway.platform.errors import NotFound, PermanentError, UnknownTask, WrongState
 from laneway.platform.logging import logger
 from laneway.platform.queues import Priority
 from laneway.platform.submission.acceptance import SubmitOptions, ordering_key
@@ -52,9 +53,11 @@ from laneway.schemas.outbound_webhook import OutboundWebhook
 from laneway.schemas.payload import EndedTask
 from laneway.schemas.task import FINISHED, TaskHandle, TaskState
 
+if TYPE_CHECKING:
+    from laneway.platform.webhooks.destinations import Destinations
+
 log = logger(__name__)
 
-PROCESSED, FAILED = "document.processed", "document.failed"
 """The events of callbacks."""
 FETCHED, EXTRACTED = 30, 85
 """Progress in percent when these stages are done."""
@@ -93,8 +96,11 @@ class ReadDocument:
 class Documents:
     """Ingests, retries and deletes documents."""
 
-    def __init__(self, tasks: TaskManager, passage_store: PassageStore, settings: Settings) -> None:
-        self._tasks, self._passage_store, self._settings = tasks, passage_store, settings
+    def __init__(
+        self, tasks: TaskManager, passage_store: PassageStore, destinations: Destinations, settings: Settings
+    ) -> None:
+        self._tasks, self._passage_store, self._destinations = tasks, passage_store, destinations
+        self._settings = settings
 
     @cached_property
     def storage(self) -> Storage:
@@ -102,10 +108,10 @@ class Documents:
         return make_storage(self._settings.documents, data_dir=self._settings.storage.folder)
 
     def submit(self, request: DocumentRequest) -> TaskHandle:
-        """Queue an ingestion. Raises BadObjectKey, QueueFull, and NotConfigured for a callback without a secret."""
+        """Queue an ingestion. Raises BadObjectKey, QueueFull, and UnknownDestination for an unregistered callback."""
         check_key(request.r2_key)
-        if request.callback_url and not self._settings.outbound.secret:
-            raise NotConfigured("Calling back", "OUTBOUND_WEBHOOK_SECRET")
+        if request.callback_url:
+            self._destinations.require(request.callback_url)
         ingestion = DocumentIngestion(**request.model_dump(exclude={"priority"}))
         priority, now = Priority(min(request.priority, Priority.CRITICAL)), clock.now()
         with self._tasks.transaction(bounded=True) as unit:
@@ -150,7 +156,8 @@ class Documents:
                 data = event_data(
                     task_id=run.id, status=state.value, error=error, attempts=ended.run, **_identity(payload)
                 )
-                self._submit_callback(unit, payload["callback_url"], FAILED, data, outcome_id=f"{run.id}:{ended.run}")
+                outcome_id = f"{run.id}:{ended.run}"
+                self._submit_callback(unit, payload["callback_url"], DOCUMENT_FAILED, data, outcome_id=outcome_id)
         return {"task_id": run.id, "document_id": payload.get("document_id"), "state": state.value}
 
     def retry(self, task_id: str) -> TaskHandle:
@@ -257,7 +264,7 @@ class Documents:
                 facts = outcome.model_dump(exclude={"document_id", "changed"})
                 data = event_data(task_id=run.id, status="processed", **_identity(ingestion.model_dump()), **facts)
                 outcome_id = f"{run.id}:{text.digest}"
-                self._submit_callback(unit, ingestion.callback_url, PROCESSED, data, outcome_id=outcome_id)
+                self._submit_callback(unit, ingestion.callback_url, DOCUMENT_PROCESSED, data, outcome_id=outcome_id)
         return outcome
 
     def _store_passages(self, session: Session, document_id: str, text: Extracted) -> IngestResult:

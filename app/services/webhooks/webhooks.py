@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.core.settings import WebhookSettings
+from app.core.settings.webhooks import SourceSecret
 from app.db.queries import webhooks as repository
 from app.services.task_manager import TaskManager
 from app.services.webhooks.parsing import FACEBOOK, GOOGLE, Body, decode_body, without_secret
@@ -55,7 +56,8 @@ class Webhooks:
         secret = self._settings.facebook_app_secret
         if secret is None:
             raise NotConfigured("The Facebook webhook", "FACEBOOK_APP_SECRET")
-        signing.verify_hub_signature(body, signature, secret, source=FACEBOOK)
+        previous = self._settings.facebook_app_secret_previous
+        signing.verify_hub_signature(body, signature, secret, source=FACEBOOK, previous=previous)
         return self._accept(FACEBOOK, decode_body(body, source=FACEBOOK), raw_body=body)
 
     def accept_google(self, body: bytes) -> Receipt:
@@ -67,7 +69,8 @@ class Webhooks:
         if isinstance(content, list):
             raise InvalidPayload(f"the {GOOGLE} webhook", ["the body is not a JSON object"])
         token = content.get("google_key")
-        signing.verify_token(token if isinstance(token, str) else None, secret, source=GOOGLE)
+        previous = self._settings.google_lead_key_previous
+        signing.verify_token(token if isinstance(token, str) else None, secret, source=GOOGLE, previous=previous)
         return self._accept(GOOGLE, without_secret(content), raw_body=body)
 
     def accept_generic(self, source: str, body: bytes, *, headers: dict[str, str]) -> Receipt:
@@ -75,7 +78,8 @@ class Webhooks:
         key = self._settings.secrets.get(source)
         if key is None:
             raise NotConfigured(f"The webhook source {source!r}", f"WEBHOOK_SECRETS (an entry for {source!r})")
-        signing.verify_hub_signature(body, headers.get(key.header.lower()), key.secret, source=source)
+        signed, signature = _signed_bytes(body, key, headers, source=source), headers.get(key.header.lower())
+        signing.verify_hub_signature(signed, signature, key.secret, source=source, previous=key.previous)
         return self._accept(source, decode_body(body, source=source), raw_body=body)
 
     def _accept(self, source: str, content: Body, *, raw_body: bytes) -> Receipt:
@@ -86,3 +90,11 @@ class Webhooks:
             handle = unit.submit(task, {"delivery_id": delivery_id}, options=SubmitOptions(id=delivery_id))
         log.info("webhook accepted", source=source, delivery=delivery_id, duplicate=not handle.created)
         return Receipt(delivery_id, handle.task_id, duplicate=not handle.created)
+
+
+def _signed_bytes(body: bytes, key: SourceSecret, headers: dict[str, str], *, source: str) -> bytes:
+    """What a source signs: the raw body, or its time and the raw body. Raises BadSignature for a time far away."""
+    if key.timestamp_header is None:
+        return body
+    timestamp = headers.get(key.timestamp_header.lower())
+    return signing.timestamped(body, timestamp, tolerance=key.tolerance, source=source, at=clock.now())

@@ -17,6 +17,7 @@ from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep, TaskId
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute, read_in_thread
+from laneway.api.waiting import PlaceDep, hold_place
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.search import Filter
@@ -62,12 +63,18 @@ POLL_SECONDS = 5.0
 
 
 def _reject_number(value: object) -> object:
-    if isinstance(value, str) and NUMBER.match(value):
-        raise ValueError("must be written out, such as 2026-01-31T00:00:00Z")
+    if isinstance(value, str):
+        if len(value) > LONGEST_TIME:
+            raise ValueError(f"must have at most {LONGEST_TIME} characters")
+        if NUMBER.fullmatch(value):
+            raise ValueError("must be written out, such as 2026-01-31T00:00:00Z")
     return value
 
 
-NUMBER = re.compile(r"[\s\d.+-]+([eE][\d+-]+)?\s*$")
+LONGEST_TIME: Final = 64
+"""Characters of a time in a parameter."""
+NUMBER = re.compile(r"[\s\d.+-]+(?:[eE][\d+\s-]+)?")
+"""A number, in any spelling that Pydantic might take for seconds. Its two parts share no separator: it is linear."""
 Timestamp = Annotated[datetime, BeforeValidator(_reject_number), AfterValidator(clamped)]
 """A time as text. A number is refused, because it could be seconds or milliseconds."""
 Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
@@ -136,17 +143,19 @@ def search_tasks(
     return TaskPage(tasks=tasks, next=following)
 
 
-@router.get("/tasks/{task_id}", responses=problems(404, 410), dependencies=[requires(Scope.READ, bound=True)])
+@router.get("/tasks/{task_id}", responses=problems(404, 410, 429), dependencies=[requires(Scope.READ, bound=True)])
 async def show_task(
     task_id: TaskId,
     services: ServicesDep,
+    place: PlaceDep,
     wait: Annotated[
         float, Query(ge=0, le=LONGEST_WAIT, description="Answer when the task is over, or after so many seconds")
     ] = 0,
 ) -> TaskDetails:
     """Show one task: payload, state, progress, result or error, attempts, queue, times, and why it waits."""
     if wait:
-        await _until_over(task_id, services, wait)
+        with place():
+            await _until_over(task_id, services, wait)
     return await read_in_thread(services.tasks.status, task_id)
 
 
@@ -217,8 +226,8 @@ async def _require_task(task_id: TaskId, services: ServicesDep) -> None:
 @router.get(
     "/tasks/{task_id}/events",
     response_class=EventSourceResponse,
-    dependencies=[requires(Scope.READ, bound=True), Depends(_require_task)],
-    responses=problems(404),
+    dependencies=[requires(Scope.READ, bound=True), Depends(_require_task), Depends(hold_place)],
+    responses=problems(404, 429),
 )
 async def follow_task(
     task_id: TaskId,

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings.access import AccessSettings, Authentication, is_loopback
 from laneway.platform.settings.base import Group, Port, absolute, project
+from laneway.platform.settings.connections import ConnectionSettings
+from laneway.platform.settings.destinations import DestinationSettings
 from laneway.platform.settings.groups import (
     ApiSettings,
     OperationSettings,
@@ -28,6 +30,8 @@ from laneway.platform.settings.task_retention import TaskRetentionSettings
 __all__ = [
     "AccessSettings",
     "ApiSettings",
+    "ConnectionSettings",
+    "DestinationSettings",
     "Group",
     "OperationSettings",
     "OutboundSettings",
@@ -57,7 +61,9 @@ class Settings(BaseModel):
     tasks: TaskSettings
     storage: StorageSettings
     api: ApiSettings
+    connections: ConnectionSettings
     outbound: OutboundSettings
+    destinations: DestinationSettings
     operation: OperationSettings
     task_retention: TaskRetentionSettings
     access: AccessSettings

@@ -188,9 +188,11 @@ class OutboundSettings(Group):
     url: str | None = Field(None, alias="OUTBOUND_WEBHOOK_URL")
     """The receiver of this platform's events."""
     secret: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET")
-    """The secret that signs outbound webhooks."""
+    """The secret that signs what is sent to `OUTBOUND_WEBHOOK_URL`. Every other receiver is a registered destination
+    with a secret of its own.
+    """
     secret_previous: SecretStr | None = Field(None, alias="OUTBOUND_WEBHOOK_SECRET_PREVIOUS")
-    """The secret before this one. It signs as well, while receivers change to the new one."""
+    """The secret before this one. It signs as well, while the receiver changes to the new one."""
     timeout: float = Field(15, alias="OUTBOUND_TIMEOUT_SECONDS", gt=0, le=60)
     """Seconds that a receiver has to respond."""
     allow_private: bool = Field(False, alias="OUTBOUND_ALLOW_PRIVATE")
@@ -206,6 +208,11 @@ class OutboundSettings(Group):
     def _signed(self) -> OutboundSettings:
         if self.url and not self.secret:
             raise ValueError("OUTBOUND_WEBHOOK_URL needs OUTBOUND_WEBHOOK_SECRET: outbound webhooks are always signed")
+        if self.secret and not self.url:
+            raise ValueError(
+                "OUTBOUND_WEBHOOK_SECRET needs OUTBOUND_WEBHOOK_URL: it signs for that receiver only; "
+                "register others with `laneway callbacks register`"
+            )
         if self.secret_previous and not self.secret:
             raise ValueError("OUTBOUND_WEBHOOK_SECRET_PREVIOUS needs OUTBOUND_WEBHOOK_SECRET, the one that replaces it")
         _ = self.signing_keys
@@ -213,7 +220,7 @@ class OutboundSettings(Group):
 
     @property
     def signing_keys(self) -> list[bytes]:
-        """The keys that sign outbound webhooks, the current one first; empty without a secret."""
+        """The keys that sign what is sent to `url`, the current one first; empty without a secret."""
         secrets = {"OUTBOUND_WEBHOOK_SECRET": self.secret, "OUTBOUND_WEBHOOK_SECRET_PREVIOUS": self.secret_previous}
         return [signing_key(secret, setting=setting) for setting, secret in secrets.items() if secret is not None]
 

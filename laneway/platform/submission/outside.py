@@ -20,6 +20,7 @@ from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.submission.acceptance import SubmitOptions, key_of, ordering_key, validated
 from laneway.platform.submission.outbox import Submission
 from laneway.platform.submission.requests import submit_options
+from laneway.platform.webhooks.reserved_events import refuse_reserved_event
 from laneway.schemas.history import TaskRequest
 from laneway.schemas.payload import Payload
 
@@ -30,7 +31,7 @@ LONGEST_ID: Final = 155
 def outside_submission(request: TaskRequest) -> Submission:
     """Return what a request submits.
 
-    Raises NotAllowed, UnknownTaskType, InternalTask, ReservedId, and InvalidPayload for a caller that is bound to a
+    Raises NotAllowed, UnknownTaskType, InternalTask, ReservedEvent, ReservedId, and InvalidPayload for a caller that is bound to a
     tenant.
     """
     caller, options = current_caller(), submit_options(request)
@@ -40,6 +41,7 @@ def outside_submission(request: TaskRequest) -> Submission:
     spec = registry.find(request.task)
     if registry.is_internal(spec.name):
         raise InternalTask(spec.name)
+    refuse_reserved_event(spec.name, request.payload)
     _check_bounds(caller, spec)
     prefix = "" if caller.tenant is None else tenant_prefix(caller.tenant)
     if options.id is not None:

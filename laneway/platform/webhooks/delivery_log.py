@@ -23,7 +23,8 @@ from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.platform.task_manager import TaskManager
-from laneway.platform.webhooks.outbound_webhooks import DELIVERY_ROLE, EndpointDisabled
+from laneway.platform.webhooks.outbound_webhooks import EndpointDisabled
+from laneway.platform.webhooks.reserved_events import DELIVERY_ROLE
 from laneway.schemas.outbound_webhook import OutboundWebhook
 from laneway.schemas.task import FAILURES, FINISHED, TaskHandle, TaskState
 

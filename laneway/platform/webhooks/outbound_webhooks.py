@@ -41,6 +41,7 @@ from laneway.platform.execution.outcomes import ERROR_LIMIT
 from laneway.platform.logging import logger
 from laneway.platform.settings import OutboundSettings
 from laneway.platform.webhooks import egress, endpoint_rules
+from laneway.platform.webhooks.destinations import Destinations
 from laneway.platform.webhooks.endpoint_rules import EndpointRules
 from laneway.platform.webhooks.sender import (
     OUTBOUND_SCHEDULE,
@@ -54,7 +55,7 @@ from laneway.schemas.task import TaskState
 
 log = logger(__name__)
 
-DELIVERY_ROLE: Final = "delivering outbound webhooks"
+
 RESPONSE_KEPT: Final = 1024
 """Bytes of a response that the log keeps."""
 ATTEMPTS_KEPT: Final = 100
@@ -110,9 +111,11 @@ class OpenAttempt:
 class OutboundWebhooks:
     """Delivers outbound webhooks and manages their receivers."""
 
-    def __init__(self, database: Database, settings: OutboundSettings, *, slots: int) -> None:
+    def __init__(
+        self, database: Database, settings: OutboundSettings, destinations: Destinations, *, slots: int
+    ) -> None:
         """`slots`: tasks that a worker runs at once. By default one receiver gets all but one of them."""
-        self._database, self._sender = database, Sender(settings)
+        self._database, self._sender, self._destinations = database, Sender(settings), destinations
         self._rules = EndpointRules(
             disable_after=timedelta(days=settings.disable_after_days),
             in_flight=settings.max_in_flight or max(1, slots - 1),
@@ -123,15 +126,15 @@ class OutboundWebhooks:
         """Make the `attempt`-th attempt (from 1); `delivery_id` stays the same for all attempts.
 
         Raises before anything is sent: EndpointBusy and DatabaseUnavailable (retry, the attempt does not count),
-        NotConfigured without OUTBOUND_WEBHOOK_SECRET, and InvalidPayload for a webhook that cannot be sent.
+        UnknownDestination, SecretUnreadable (retry), and InvalidPayload for a webhook that cannot be sent.
         Raises EndpointDisabled, EndpointGone and ForbiddenAddress (permanent), and UpstreamError (retry).
         """
         self._sender.check(delivery_id)
-        url = egress.display_url(webhook.url)
+        url, keys = egress.display_url(webhook.url), self._destinations.keys(webhook.url)
         opened = self._begin_attempt(webhook, delivery_id, attempt)
         response = None
         try:
-            response = self._sender.post(webhook.url, opened.body, delivery_id=delivery_id)
+            response = self._sender.post(webhook.url, opened.body, keys=keys, delivery_id=delivery_id)
             raise_unless_successful(response, url, attempt=attempt)
         except BaseException as error:
             self._finish_attempt(opened, response, error)

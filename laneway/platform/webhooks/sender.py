@@ -14,12 +14,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from laneway.platform import clock
-from laneway.platform.errors import InvalidPayload, NotConfigured, PermanentError, UpstreamError
+from laneway.platform.errors import InvalidPayload, PermanentError, UpstreamError
 from laneway.platform.settings import OutboundSettings
 from laneway.platform.webhooks import egress
 from laneway.platform.webhooks.address_rules import AllowPrivate
@@ -44,22 +44,19 @@ class EndpointGone(PermanentError):
 
 
 class Sender:
-    """Signs bodies with the platform's secrets and POSTs them."""
+    """Signs bodies with the secrets of their receiver and POSTs them."""
 
     def __init__(self, settings: OutboundSettings) -> None:
-        self._keys = settings.signing_keys
         self._timeout = settings.timeout
         self._allow_private = _allow_private(settings)
 
     def check(self, delivery_id: str) -> None:
-        """Raise NotConfigured without OUTBOUND_WEBHOOK_SECRET, and InvalidPayload for an id that cannot be sent."""
-        if not self._keys:
-            raise NotConfigured("Sending webhooks", "OUTBOUND_WEBHOOK_SECRET")
+        """Raise InvalidPayload for an id that cannot be sent."""
         if not _DELIVERY_ID.fullmatch(delivery_id):
             raise InvalidPayload("the outbound webhook", ["its id is not 1 to 200 visible ASCII characters"])
 
-    def post(self, url: str, body: str, *, delivery_id: str) -> egress.HttpResponse:
-        """Send one signed POST and return the response, whatever its status.
+    def post(self, url: str, body: str, *, keys: Sequence[bytes], delivery_id: str) -> egress.HttpResponse:
+        """Send one POST, signed with each of these keys, and return the response, whatever its status.
 
         `delivery_id` stays the same for all attempts. Raises ForbiddenAddress (permanent), UpstreamError (retry), and
         what `check` raises.
@@ -67,7 +64,7 @@ class Sender:
         self.check(delivery_id)
         headers = {
             "Content-Type": "application/json",
-            **sign_outbound(body, self._keys, message_id=delivery_id, at=clock.now()),
+            **sign_outbound(body, keys, message_id=delivery_id, at=clock.now()),
         }
         return egress.send(
             "POST", url, body.encode(), headers=headers, timeout=self._timeout, allow_private=self._allow_private

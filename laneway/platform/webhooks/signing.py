@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -20,19 +21,38 @@ from standardwebhooks import Webhook
 from laneway.platform.errors import BadSignature
 
 HUB_PREFIX = "sha256="
+_TIMESTAMP = re.compile(r"\d{1,12}", re.ASCII)
 
 
-def verify_hub_signature(body: bytes, header: str | None, secret: SecretStr, *, source: str) -> None:
-    """Verify `sha256=<hex HMAC-SHA256 of the raw body>`. Raises BadSignature, without the right signature in it."""
-    key = _key(secret, source)
+def verify_hub_signature(
+    body: bytes, header: str | None, secret: SecretStr, *, source: str, previous: SecretStr | None = None
+) -> None:
+    """Verify `sha256=<hex HMAC-SHA256 of the raw body>`. Raises BadSignature, without the right signature in it.
+
+    `previous`: the secret before this one, which is accepted as well while the sender changes to the new one.
+    """
+    keys = _keys(secret, previous, source)
     if not header:
         raise BadSignature(source, "it carries no signature")
     given = header.strip()
     if not given.startswith(HUB_PREFIX):
         raise BadSignature(source, "its signature does not start with sha256=")
-    expected = hmac.new(key, body, hashlib.sha256).hexdigest()
-    if not _equal(given.removeprefix(HUB_PREFIX).lower(), expected):
+    digest = given.removeprefix(HUB_PREFIX).lower()
+    if not any(_equal(digest, hmac.new(key, body, hashlib.sha256).hexdigest()) for key in keys):
         raise BadSignature(source, "its signature does not match its body")
+
+
+def timestamped(body: bytes, timestamp: str | None, *, tolerance: float, source: str, at: datetime) -> bytes:
+    """Return the bytes that a sender signs who also signs the time (seconds since 1970): `TIMESTAMP.BODY`.
+
+    Raises BadSignature if the time is missing, or more than `tolerance` seconds away from `at`: a captured request can
+    be sent again for a short time only.
+    """
+    if timestamp is None or not _TIMESTAMP.fullmatch(timestamp):
+        raise BadSignature(source, "it carries no time in seconds since 1970")
+    if abs(at.timestamp() - int(timestamp)) > tolerance:
+        raise BadSignature(source, f"its time is more than {tolerance:g} s away")
+    return f"{timestamp}.".encode() + body
 
 
 def sign_hub(body: bytes, secret: SecretStr) -> str:
@@ -40,15 +60,15 @@ def sign_hub(body: bytes, secret: SecretStr) -> str:
     return HUB_PREFIX + hmac.new(secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
 
 
-def verify_token(given: object, expected: SecretStr, *, source: str) -> None:
+def verify_token(given: object, expected: SecretStr, *, source: str, previous: SecretStr | None = None) -> None:
     """Verify a shared token, such as Google's `google_key` or Facebook's verify token. Raises BadSignature.
 
-    `given` comes straight from a request, so it may be missing or of any type.
+    `given` comes straight from a request, so it may be missing or of any type. `previous` is accepted as well.
     """
-    _key(expected, source)
+    keys = _keys(expected, previous, source)
     if given is None or given == "":
         raise BadSignature(source, "it carries no key")
-    if not isinstance(given, str) or not _equal(given, expected.get_secret_value()):
+    if not isinstance(given, str) or not any(_equal(given, key.decode()) for key in keys):
         raise BadSignature(source, "its key is not the right one")
 
 
@@ -66,11 +86,11 @@ def sign_outbound(body: str, keys: Sequence[bytes], *, message_id: str, at: date
     }
 
 
-def _key(secret: SecretStr, source: str) -> bytes:
-    key = secret.get_secret_value().encode()
-    if not key:
+def _keys(secret: SecretStr, previous: SecretStr | None, source: str) -> list[bytes]:
+    """The keys that verify, the present one first."""
+    if not secret.get_secret_value():
         raise BadSignature(source, "no secret is configured to verify it")  # anyone can sign with an empty key
-    return key
+    return [each.get_secret_value().encode() for each in (secret, previous) if each and each.get_secret_value()]
 
 
 def _equal(given: str, expected: str) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from laneway.platform.bulk import BulkResult
-from laneway.platform.db.models import OutboundAttempt, OutboundDelivery, OutboundEndpoint
+from laneway.platform.db.models import OutboundAttempt, OutboundDelivery, OutboundDestination, OutboundEndpoint
 from laneway.platform.webhooks.delivery_log import LoggedDelivery
+from laneway.platform.webhooks.destinations import NewSecret
 from laneway.platform.webhooks.egress import display_url
+from laneway.schemas.outbound_destination import DestinationView, NewSecretResponse
 from laneway.schemas.outbound_webhook import (
     DeliveryAttemptView,
     DeliveryDetailsView,
@@ -32,6 +34,22 @@ def describe_endpoint(endpoint: OutboundEndpoint) -> EndpointView:
         created_at=endpoint.created_at,
         seen_at=endpoint.seen_at,
     )
+
+
+def describe_destination(destination: OutboundDestination) -> DestinationView:
+    """Return the view of one destination, without its secret."""
+    return DestinationView(
+        name=destination.name,
+        url=destination.url,
+        created_at=destination.created_at,
+        rotated_at=destination.rotated_at,
+        previous_until=destination.previous_until,
+    )
+
+
+def describe_new_secret(new: NewSecret) -> NewSecretResponse:
+    """Return the view of a destination with its new secret."""
+    return NewSecretResponse(destination=describe_destination(new.destination), secret=new.secret)
 
 
 def describe_delivery(logged: LoggedDelivery) -> DeliveryView:

@@ -15,7 +15,7 @@ from laneway.schemas.payload import EndedTask
 from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import Api, problem
-from tests.fixtures.document_desk import CALLBACK, SECRET, DocumentDesk
+from tests.fixtures.document_desk import CALLBACK, DocumentDesk
 from tests.fixtures.files import pdf
 from tests.fixtures.platform import Platform
 from tests.fixtures.valkey import RunningValkey
@@ -93,17 +93,15 @@ def test_a_full_queue_answers_429_and_keeps_nothing(make_api: MakeApi) -> None:
     problem(api.http.get("/api/documents/doc-2"), 404)
 
 
-def test_a_callback_needs_a_secret(make_api: MakeApi) -> None:
-    api = make_api()
+def test_a_callback_needs_a_destination(api: Api) -> None:
+    found = problem(api.http.post(PROCESS, json=body(callback_url=CALLBACK)), 422)
 
-    found = problem(api.http.post(PROCESS, json=body(callback_url=CALLBACK)), 503)
-
-    assert "OUTBOUND_WEBHOOK_SECRET" in found["detail"]
+    assert "laneway callbacks register" in found["detail"]
     assert api.count(Document, TaskRun) == 0
 
 
-def test_with_a_secret_a_callback_is_accepted(make_api: MakeApi) -> None:
-    api = make_api(OUTBOUND_WEBHOOK_SECRET=SECRET)
+def test_a_callback_to_a_destination_is_accepted(api: Api) -> None:
+    api.services.destinations.register("callbacks", CALLBACK)
 
     assert api.http.post(PROCESS, json=body(callback_url=CALLBACK + "?token=hidden")).status_code == 202
     assert api.http.get("/api/documents/doc-1").json()["callback_url"] == CALLBACK

@@ -130,6 +130,9 @@ def test_webhook_secrets_are_given_in_json_plain_or_with_a_header(environment: E
     }
 
 
+RECEIVER = {"OUTBOUND_WEBHOOK_URL": "https://x.example", "OUTBOUND_WEBHOOK_SECRET": "s"}
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
@@ -140,11 +143,11 @@ def test_webhook_secrets_are_given_in_json_plain_or_with_a_header(environment: E
         ({"OPENAI_BASE_URL": "http://127.0.0.1:1"}, ["OPENAI_BASE_URL", "OPENAI_MODEL"]),
         ({"OUTBOUND_WEBHOOK_URL": "https://x.example"}, ["OUTBOUND_WEBHOOK_URL", "OUTBOUND_WEBHOOK_SECRET"]),
         ({"OUTBOUND_WEBHOOK_SECRET_PREVIOUS": "s"}, ["OUTBOUND_WEBHOOK_SECRET_PREVIOUS", "OUTBOUND_WEBHOOK_SECRET,"]),
-        ({"OUTBOUND_WEBHOOK_SECRET": "whsec_?"}, ["OUTBOUND_WEBHOOK_SECRET", "base64"]),
-        (
-            {"OUTBOUND_WEBHOOK_SECRET": "s", "OUTBOUND_WEBHOOK_SECRET_PREVIOUS": "whsec_?"},
-            ["OUTBOUND_WEBHOOK_SECRET_PREVIOUS", "base64"],
-        ),
+        ({"OUTBOUND_WEBHOOK_SECRET": "s"}, ["OUTBOUND_WEBHOOK_SECRET", "OUTBOUND_WEBHOOK_URL"]),
+        ({**RECEIVER, "OUTBOUND_WEBHOOK_SECRET": "whsec_?"}, ["OUTBOUND_WEBHOOK_SECRET", "base64"]),
+        ({**RECEIVER, "OUTBOUND_WEBHOOK_SECRET_PREVIOUS": "whsec_?"}, ["OUTBOUND_WEBHOOK_SECRET_PREVIOUS", "base64"]),
+        ({"OUTBOUND_KEY": "short"}, ["OUTBOUND_KEY"]),
+        ({"OUTBOUND_KEY_PREVIOUS": "a" * 16}, ["OUTBOUND_KEY_PREVIOUS", "OUTBOUND_KEY,"]),
         ({"OUTBOUND_DISABLE_AFTER_DAYS": "0"}, ["OUTBOUND_DISABLE_AFTER_DAYS"]),
     ],
 )

@@ -11,7 +11,7 @@ from app.development import webhook_secrets
 from laneway.platform.errors import ConfigError
 from tests.laneway.server.conftest import MakeSettings
 
-NAMES = ["FACEBOOK_APP_SECRET", "FACEBOOK_VERIFY_TOKEN", "GOOGLE_LEAD_KEY", "OUTBOUND_WEBHOOK_SECRET"]
+NAMES = ["FACEBOOK_APP_SECRET", "FACEBOOK_VERIFY_TOKEN", "GOOGLE_LEAD_KEY"]
 
 
 def kept(settings: Settings) -> dict[str, str]:
@@ -29,27 +29,21 @@ def test_secrets_are_generated_once_and_only_the_owner_can_read_them(make_settin
     assert [path.name for path in settings.storage.folder.iterdir()] == [webhook_secrets.FILE]
 
 
-def test_a_generated_secret_is_a_valid_signing_key(make_settings: MakeSettings) -> None:
-    made = webhook_secrets.for_development(make_settings())
-
-    assert [len(key) for key in make_settings(**made).outbound.signing_keys] == [32]
-
-
 def test_an_older_file_keeps_its_secrets_and_gets_the_missing_ones(make_settings: MakeSettings) -> None:
     settings = make_settings()
-    before = dict.fromkeys(NAMES[:3], "of before")
+    before = dict.fromkeys(NAMES[:2], "of before")
     settings.storage.folder.mkdir(parents=True)
     (settings.storage.folder / webhook_secrets.FILE).write_text(json.dumps(before))
 
     made = webhook_secrets.for_development(settings)
 
     assert {name: made[name] for name in before} == before
-    assert made["OUTBOUND_WEBHOOK_SECRET"].startswith("whsec_")
+    assert made["GOOGLE_LEAD_KEY"]
     assert kept(settings) == made
 
 
 def test_a_secret_that_is_set_stays(make_settings: MakeSettings) -> None:
-    settings = make_settings(OUTBOUND_WEBHOOK_SECRET="of-our-own", GOOGLE_LEAD_KEY="of-our-own")
+    settings = make_settings(GOOGLE_LEAD_KEY="of-our-own")
 
     assert sorted(webhook_secrets.for_development(settings)) == NAMES[:2]
 

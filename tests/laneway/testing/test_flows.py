@@ -21,6 +21,7 @@ from laneway.schemas.task import TaskState
 from laneway.testing import TestPlatform, flows
 from laneway.testing.installation import TestInstallation
 from tests.fixtures.http_peer import HttpPeer, HttpReply
+from tests.fixtures.receiving import register_receiver
 
 NUMBERS = count()
 INPUTS = {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}
@@ -136,6 +137,7 @@ def test_a_webhook_is_delivered_and_a_failed_delivery_is_repeated(
     laneway_platform: TestPlatform, http_peer: HttpPeer
 ) -> None:
     http_peer.reply_with(HttpReply(503), HttpReply(200))
+    register_receiver(laneway_platform.platform.destinations, http_peer.url)
     body = {"url": http_peer.url, "event": "replied", "data": {"text": "Hello"}}
 
     done = laneway_platform.wait(laneway_platform.submit("send_webhook_response_task", body))

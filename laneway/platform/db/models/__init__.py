@@ -4,6 +4,7 @@ from laneway.platform.db.models.access import AccessToken
 from laneway.platform.db.models.audit_log import AuditLogEntry, AuditLogHead
 from laneway.platform.db.models.base import Base, Id, UtcDateTime
 from laneway.platform.db.models.installation import Installation
+from laneway.platform.db.models.outbound_destinations import OutboundDestination
 from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, OutboundDelivery, OutboundEndpoint
 from laneway.platform.db.models.queues import QueueLimit
 from laneway.platform.db.models.tasks import (
@@ -31,6 +32,7 @@ __all__ = [
     "JournalCursor",
     "OutboundAttempt",
     "OutboundDelivery",
+    "OutboundDestination",
     "OutboundEndpoint",
     "QueueLimit",
     "TaskAttempt",

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from app.schemas.document import DocumentRequest, DocumentState
-from app.services.documents.documents import Documents
+from app.schemas.document import DocumentState
 from app.services.documents.extraction.errors import DocumentCorrupt
 from app.services.integrations.storage import BadObjectKey, StorageUnavailable
-from laneway.platform.errors import NotConfigured, NotFound, QueueFull
+from laneway.platform.errors import NotFound, QueueFull
 from laneway.platform.execution.outcomes import Completed, Raised
+from laneway.platform.webhooks.destinations import UnknownDestination
 from laneway.schemas.payload import EndedTask
 from laneway.schemas.task import TaskHandle, TaskState
 from tests.fixtures import files
@@ -71,16 +71,9 @@ def test_the_callback_belongs_to_the_passages_and_a_repeat_after_a_crash_sends_i
     assert callback["data"] == expected
 
 
-def test_without_a_secret_a_callback_is_refused_and_nothing_is_kept(desk: DocumentDesk) -> None:
-    outbound = desk.services.settings.outbound.model_copy(update={"secret": None})
-    settings = desk.services.settings.model_copy(update={"outbound": outbound})
-    documents = Documents(desk.services.tasks, desk.services.passage_store, settings)
-    request = DocumentRequest(
-        document_id="doc-1", user_id="u-1", file_name="a.pdf", r2_key="a.pdf", callback_url=CALLBACK, priority=1
-    )
-
-    with pytest.raises(NotConfigured, match="OUTBOUND_WEBHOOK_SECRET"):
-        documents.submit(request)
+def test_a_callback_to_no_destination_is_refused_and_nothing_is_kept(desk: DocumentDesk) -> None:
+    with pytest.raises(UnknownDestination, match="laneway callbacks register"):
+        desk.submit(callback_url=CALLBACK + "/elsewhere")
 
     assert desk.rows() == 0
     assert desk.platform.rows() == []

@@ -1,0 +1,79 @@
+"""`laneway callbacks destinations|register|rotate|remove|reencrypt`: who may receive outbound webhooks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from laneway.cli.base import Json, make_services, out, print_json
+from laneway.schemas.overlap import A_DAY, LONGEST_OVERLAP
+
+if TYPE_CHECKING:
+    from laneway.platform.webhooks.destinations import NewSecret
+
+Name = Annotated[str, typer.Argument(help="The destination's name, see `laneway callbacks destinations`.")]
+
+
+def add_commands(group: typer.Typer) -> None:
+    """Add the commands of destinations to `laneway callbacks`."""
+    for command in (destinations, register, rotate, remove, reencrypt):
+        group.command()(command)
+
+
+def destinations(
+    after: Annotated[str, typer.Option(help="Only names after this one.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="The most destinations to show.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List the destinations by name, without their secrets."""
+    from laneway.platform.webhooks.views import describe_destination
+
+    found = [describe_destination(each) for each in make_services().destinations.page(after=after, limit=limit)]
+    if as_json:
+        return print_json([view.model_dump(mode="json") for view in found])
+    from laneway.cli import webhook_views
+
+    return out.print(webhook_views.destination_table(found) if found else "None.")
+
+
+def register(
+    name: Annotated[str, typer.Argument(help="Letters, digits, dots, hyphens, underscores.")],
+    url: Annotated[str, typer.Argument(help="The address. If it ends with /, all addresses below are covered.")],
+    as_json: Json = False,
+) -> None:
+    """Register a destination, and print its secret. The secret is shown this once."""
+    _print_secret(make_services().destinations.register(name, url), as_json=as_json)
+
+
+def rotate(
+    name: Name,
+    overlap: Annotated[
+        int, typer.Option(min=0, max=LONGEST_OVERLAP, help="Seconds for which the present secret signs as well.")
+    ] = A_DAY,
+    as_json: Json = False,
+) -> None:
+    """Give a destination a new secret, and print it. The secret is shown this once."""
+    _print_secret(make_services().destinations.rotate(name, overlap=timedelta(seconds=overlap)), as_json=as_json)
+
+
+def remove(name: Name) -> None:
+    """Delete a destination with its secret. Its waiting deliveries fail."""
+    make_services().destinations.remove(name)
+    out.print(f"Nothing is sent to {name} any more.")
+
+
+def reencrypt() -> None:
+    """Encrypt the secrets of all destinations with OUTBOUND_KEY. Then OUTBOUND_KEY_PREVIOUS is not needed any more."""
+    out.print(f"Destinations encrypted again: {make_services().destinations.reencrypt()}")
+
+
+def _print_secret(new: NewSecret, *, as_json: bool) -> None:
+    from laneway.platform.webhooks.views import describe_new_secret
+
+    view = describe_new_secret(new)
+    if as_json:
+        return print_json(view.model_dump(mode="json"))
+    out.print(f"{view.destination.name} receives webhooks at {view.destination.url}. Its secret, shown this once:")
+    return typer.echo(view.secret)
