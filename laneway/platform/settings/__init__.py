@@ -71,6 +71,7 @@ def load_settings(kind: type[S]) -> S:
     settings = None if problems else kind(**groups)  # pyright: ignore[reportArgumentType]
     if settings is None or (problems := settings.contradictions()):
         raise ConfigError("The settings are not valid:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    settings.redis.keep_password_in(settings.storage.folder)
     return settings
 
 

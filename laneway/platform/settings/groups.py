@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
 from laneway.platform.settings.base import Group, Port, absolute
 from laneway.platform.settings.signing_key import signing_key
+from laneway.platform.settings.stored_secret import stored_secret
+
+BROKER_PASSWORD = "broker-password"  # noqa: S105 - the name of a file
+"""The file in `DATA_DIR` with the password of the embedded Valkey."""
 
 
 class RedisSettings(Group):
@@ -35,6 +40,8 @@ class RedisSettings(Group):
     """The transport for `redis://` addresses: `laneway` (the delivery engine) or `celery` (kombu's own, with fewer
     features).
     """
+
+    _folder: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _two_databases(self) -> RedisSettings:
@@ -75,10 +82,28 @@ class RedisSettings(Group):
         """True when the settings name a server; `laneway up` then starts none."""
         return bool(self.url or self.celery_broker_url)
 
+    @property
+    def password(self) -> str | None:
+        """The password of the embedded server, which is generated at its first use; None for another server.
+
+        Raises ConfigError if its file cannot be read or made.
+        """
+        if self._folder is None or self.url or not _is_loopback(self.host):
+            return None
+        return stored_secret(self._folder / BROKER_PASSWORD, instead="REDIS_URL")
+
+    def keep_password_in(self, folder: Path) -> None:
+        """Set the folder of the file with the password of the embedded server."""
+        self._folder = folder
+
     def _at(self, database: int) -> str:
-        base = self.url.get_secret_value() if self.url else f"redis://{self.host}:{self.port}"
+        base = self.url.get_secret_value() if self.url else self._embedded()
         parts = urlsplit(base)
         return urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, ""))
+
+    def _embedded(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"redis://{f':{self.password}@' if self.password else ''}{host}:{self.port}"
 
 
 class TaskSettings(Group):
@@ -126,7 +151,9 @@ class StorageSettings(Group):
     """Where data is stored, and how many days it is kept."""
 
     data_dir: Path = Field(Path("data"), alias="DATA_DIR")
-    """The folder of the embedded Valkey, the SQLite file and Flower's password; relative to the project's folder."""
+    """The folder of the embedded Valkey, the SQLite file and the generated passwords; relative to the project's
+    folder.
+    """
     database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
     """`sqlite:///path` or `postgresql://user:password@host:port/database`. Default: the file `laneway.db` in
     `DATA_DIR`.
@@ -233,6 +260,13 @@ class OperationSettings(Group):
     """The number of failures of one task within an hour that opens an alert."""
     worker_concurrency: int = Field(2, alias="WORKER_CONCURRENCY", ge=1, le=256)
     """The number of pool processes of a worker whose group declares none."""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _is_redis(url: str) -> bool:

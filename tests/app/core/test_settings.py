@@ -14,10 +14,14 @@ from laneway.platform.errors import ConfigError
 from laneway.platform.settings import project
 from tests.fixtures.platform import Environment, setting_names
 
+PASSWORD = "pl4nted-password"
+
 
 @pytest.fixture(autouse=True)
-def _clean(environment: Environment) -> None:
-    """Ignore the settings of this machine."""
+def _clean(environment: Environment, tmp_path: Path) -> None:
+    """Ignore the settings of this machine. The broker's password is known."""
+    environment(DATA_DIR=str(tmp_path))
+    (tmp_path / "broker-password").write_text(PASSWORD)
 
 
 def refusal(environment: Environment, **values: str) -> str:
@@ -27,18 +31,19 @@ def refusal(environment: Environment, **values: str) -> str:
     return str(refused.value)
 
 
-def test_without_any_setting_the_defaults_are_those_of_the_contract() -> None:
+def test_without_any_setting_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     settings = load_settings()
 
     assert (settings.redis.broker_url, settings.redis.result_url) == (
-        "redis://127.0.0.1:6379/0",
-        "redis://127.0.0.1:6379/1",
+        f"redis://:{PASSWORD}@127.0.0.1:6379/0",
+        f"redis://:{PASSWORD}@127.0.0.1:6379/1",
     )
     tasks = settings.tasks
     assert (tasks.soft_time_limit, tasks.time_limit, tasks.max_retries, tasks.retry_delay) == (300, 600, 3, 60)
     assert (tasks.max_queue_size, tasks.status_expiry_hours) == (10_000, 24)
     assert (settings.api.host, settings.api.port, settings.api.flower_port) == ("127.0.0.1", 8000, 5555)
-    assert settings.storage.url == f"sqlite:///{ROOT / 'data' / 'laneway.db'}"
+    assert type(settings.storage).model_fields["data_dir"].default == Path("data")
+    assert settings.storage.url == f"sqlite:///{tmp_path / 'laneway.db'}"
     assert not settings.redis.external
 
 
@@ -64,7 +69,7 @@ def test_every_variable_of_the_contract_is_read() -> None:
         ({"REDIS_URL": "redis://u:p@db:7000/9?ssl=1"}, "redis://u:p@db:7000/0?ssl=1", "redis://u:p@db:7000/1?ssl=1"),
         ({"REDIS_URL": "rediss://db"}, "rediss://db/0", "rediss://db/1"),
         ({"REDIS_URL": "redis://db", "CELERY_BROKER_URL": "amqp://mq//"}, "amqp://mq//", "redis://db/1"),
-        ({"CELERY_RESULT_BACKEND": "redis://r/7"}, "redis://127.0.0.1:6379/0", "redis://r/7"),
+        ({"CELERY_RESULT_BACKEND": "redis://r/7"}, f"redis://:{PASSWORD}@127.0.0.1:6379/0", "redis://r/7"),
     ],
 )
 def test_the_addresses_of_broker_and_results_follow_the_settings(
@@ -280,6 +285,6 @@ def test_a_database_url_with_an_impossible_port_is_refused(port: str, monkeypatc
 
 
 def test_one_address_for_broker_and_results_is_refused(environment: Environment) -> None:
-    one = "redis://127.0.0.1:6379/3"
+    one = f"redis://:{PASSWORD}@127.0.0.1:6379/3"
 
     assert "CELERY_RESULT_BACKEND" in refusal(environment, CELERY_BROKER_URL=one, CELERY_RESULT_BACKEND=one)
