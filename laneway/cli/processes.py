@@ -1,4 +1,4 @@
-"""Commands that start and stop processes: up, down, worker, broker, prepare."""
+"""Commands that start and stop processes: up, down, worker, prepare."""
 
 from __future__ import annotations
 
@@ -38,14 +38,6 @@ def down() -> None:
     from laneway.server.up import down as stop
 
     raise typer.Exit(stop(read_settings()))
-
-
-@commands.command()
-def broker() -> None:
-    """Run the embedded Valkey in the foreground."""
-    from laneway.server.valkey import exec_broker
-
-    exec_broker(read_settings())
 
 
 @commands.command()

@@ -123,7 +123,15 @@ def _api(settings: Settings) -> ManagedProcess:
     listen = ("--host", host, "--port", str(port))
     return ManagedProcess(
         "api",
-        ("uvicorn", application().api, *listen, "--timeout-graceful-shutdown", "10", "--no-access-log"),
+        (
+            "uvicorn",
+            application().api,
+            *listen,
+            "--timeout-graceful-shutdown",
+            "10",
+            "--no-access-log",
+            "--no-server-header",
+        ),
         http_answers(host, port, "/health/ready"),
         StopPlan(1, seconds=15),
         web_address(host, port),

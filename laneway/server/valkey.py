@@ -84,11 +84,16 @@ def embedded_argv(settings: Settings) -> list[str]:
 
 
 def _write_users(path: Path, password: str) -> None:
-    """Write the server's one user. The file has the password's hash, and the command line has neither."""
+    """Write the user `default`, and keep the others (`laneway broker users`). The file has hashes of passwords only."""
     digest = hashlib.sha256(password.encode()).hexdigest()
+    others = (
+        [line for line in path.read_text("utf-8").splitlines() if line.split()[1:2] != ["default"]]
+        if path.exists()
+        else []
+    )
     draft = path.with_suffix(".new")
     with open(draft, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(f"user default on sanitize-payload #{digest} ~* &* +@all\n")
+        file.write("\n".join([f"user default on sanitize-payload #{digest} ~* &* +@all", *others, ""]))
     draft.replace(path)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
 from laneway.platform.settings.base import Group, Port, absolute
+from laneway.platform.settings.plaintext import is_loopback, sends_password_to
 from laneway.platform.settings.signing_key import signing_key
 from laneway.platform.settings.stored_secret import stored_secret
 
@@ -32,6 +32,12 @@ class RedisSettings(Group):
     """The number of the database with the results. It must not be that of the queues."""
     url: SecretStr | None = Field(None, alias="REDIS_URL")
     """A server to use instead of the embedded one: `redis://[[user]:password@]host:port`, or `rediss://` for TLS."""
+    configured_password: SecretStr | None = Field(None, alias="REDIS_PASSWORD")
+    """The password of the server at `REDIS_URL` or `REDIS_HOST`, if the address has none. Default for the embedded
+    server: a generated one, in `DATA_DIR/broker-password`.
+    """
+    allow_plaintext: bool = Field(False, alias="REDIS_ALLOW_PLAINTEXT")
+    """Whether a password may be sent to another machine without TLS."""
     celery_broker_url: SecretStr | None = Field(None, alias="CELERY_BROKER_URL")
     """Celery's address of the broker, with its database, if it is not at `REDIS_URL`."""
     celery_result_backend: SecretStr | None = Field(None, alias="CELERY_RESULT_BACKEND")
@@ -54,6 +60,18 @@ class RedisSettings(Group):
             )
         if self.broker_url == self.result_url:
             raise ValueError("CELERY_BROKER_URL and CELERY_RESULT_BACKEND must differ: results would mix with queues")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> RedisSettings:
+        for setting, url in (("CELERY_BROKER_URL", self.broker_url), ("CELERY_RESULT_BACKEND", self.result_url)):
+            host = None if self.allow_plaintext else sends_password_to(url)
+            if host:
+                given = setting if getattr(self, setting.lower()) else "REDIS_URL" if self.url else "REDIS_HOST"
+                raise ValueError(
+                    f"{given} sends its password to {host} without TLS: use rediss:// (amqps:// for RabbitMQ), or set "
+                    "REDIS_ALLOW_PLAINTEXT=true for a network that nobody else can read"
+                )
         return self
 
     @property
@@ -84,11 +102,13 @@ class RedisSettings(Group):
 
     @property
     def password(self) -> str | None:
-        """The password of the embedded server, which is generated at its first use; None for another server.
+        """`REDIS_PASSWORD`; without it that of the embedded server, which is generated at its first use, else None.
 
         Raises ConfigError if its file cannot be read or made.
         """
-        if self._folder is None or self.url or not _is_loopback(self.host):
+        if self.configured_password is not None:
+            return self.configured_password.get_secret_value()
+        if self._folder is None or self.url or not is_loopback(self.host):
             return None
         return stored_secret(self._folder / BROKER_PASSWORD, instead="REDIS_URL")
 
@@ -97,13 +117,11 @@ class RedisSettings(Group):
         self._folder = folder
 
     def _at(self, database: int) -> str:
-        base = self.url.get_secret_value() if self.url else self._embedded()
-        parts = urlsplit(base)
-        return urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, ""))
-
-    def _embedded(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"redis://{f':{self.password}@' if self.password else ''}{host}:{self.port}"
+        parts = urlsplit(self.url.get_secret_value() if self.url else f"redis://{host}:{self.port}")
+        password = None if "@" in parts.netloc else self.password
+        login = f":{quote(password, safe='')}@" if password else ""
+        return urlunsplit((parts.scheme, login + parts.netloc, f"/{database}", parts.query, ""))
 
 
 class TaskSettings(Group):
@@ -260,13 +278,6 @@ class OperationSettings(Group):
     """The number of failures of one task within an hour that opens an alert."""
     worker_concurrency: int = Field(2, alias="WORKER_CONCURRENCY", ge=1, le=256)
     """The number of pool processes of a worker whose group declares none."""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_redis(url: str) -> bool:

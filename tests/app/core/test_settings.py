@@ -66,7 +66,9 @@ def test_every_variable_of_the_contract_is_read() -> None:
             "redis://db:7000/4",
             "redis://db:7000/5",
         ),
-        ({"REDIS_URL": "redis://u:p@db:7000/9?ssl=1"}, "redis://u:p@db:7000/0?ssl=1", "redis://u:p@db:7000/1?ssl=1"),
+        ({"REDIS_URL": "rediss://u:p@db:7000/9?a=1"}, "rediss://u:p@db:7000/0?a=1", "rediss://u:p@db:7000/1?a=1"),
+        ({"REDIS_URL": "rediss://db", "REDIS_PASSWORD": "a/b"}, "rediss://:a%2Fb@db/0", "rediss://:a%2Fb@db/1"),
+        ({"REDIS_URL": "redis://:p@127.0.0.2"}, "redis://:p@127.0.0.2/0", "redis://:p@127.0.0.2/1"),
         ({"REDIS_URL": "rediss://db"}, "rediss://db/0", "rediss://db/1"),
         ({"REDIS_URL": "redis://db", "CELERY_BROKER_URL": "amqp://mq//"}, "amqp://mq//", "redis://db/1"),
         ({"CELERY_RESULT_BACKEND": "redis://r/7"}, f"redis://:{PASSWORD}@127.0.0.1:6379/0", "redis://r/7"),
@@ -288,3 +290,20 @@ def test_one_address_for_broker_and_results_is_refused(environment: Environment)
     one = f"redis://:{PASSWORD}@127.0.0.1:6379/3"
 
     assert "CELERY_RESULT_BACKEND" in refusal(environment, CELERY_BROKER_URL=one, CELERY_RESULT_BACKEND=one)
+
+
+def test_a_password_that_would_leave_the_machine_unencrypted_is_refused_unless_it_is_allowed(
+    environment: Environment,
+) -> None:
+    for name, value in (
+        ("REDIS_URL", "redis://:hunter5@db:6379"),
+        ("CELERY_BROKER_URL", "amqp://mq:hunter5@mq.internal//"),
+        ("CELERY_RESULT_BACKEND", "redis://u:hunter5@10.0.0.5/1"),
+    ):
+        told = refusal(environment, **{name: value})
+        assert name in told and "without TLS" in told and "REDIS_ALLOW_PLAINTEXT" in told
+        assert "hunter5" not in told
+        environment(**{name: ""})
+    environment(REDIS_URL="redis://:hunter5@db:6379", REDIS_ALLOW_PLAINTEXT="true")
+
+    assert load_settings().redis.broker_url == "redis://:hunter5@db:6379/0"
