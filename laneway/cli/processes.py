@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laneway.cli.base import Json, read_settings
+from laneway.cli.base import Json, read_settings, say_error
 
 commands = typer.Typer()
 
@@ -56,7 +56,7 @@ def prepare(
 
     settings = read_settings()
     for warning in settings_warnings(settings):
-        typer.echo(f"warning: {warning}", err=True)
+        say_error(f"warning: {warning}")
     wait_and_migrate(settings, wait_seconds=wait, adopt_broker=adopt_broker)
 
 

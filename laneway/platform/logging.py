@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from laneway._printable import printable_in_colour
 from laneway.platform.settings import OperationSettings
 
 SECRET_NAMES = re.compile(
@@ -177,5 +178,5 @@ def _renderers(as_json: bool) -> list[Processor]:
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), pad_event_to=32, exception_formatter=structlog.dev.plain_traceback
         ),
-        lambda _logger, _method, line: URL_LOGIN.sub("", str(line)),
+        lambda _logger, _method, line: printable_in_colour(URL_LOGIN.sub("", str(line))),
     ]
