@@ -6,12 +6,15 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
 import redis
+from celery.utils.nodenames import host_format
 from redis.exceptions import NoPermissionError
 
 from app.core.settings import ROOT
@@ -19,7 +22,7 @@ from laneway.schemas.task import TaskState
 from laneway.server.broker_users import RIGHTS
 from laneway.server.valkey import server_argv
 from tests.fixtures.certificates import self_signed
-from tests.fixtures.site import APP, START_SECONDS, Site
+from tests.fixtures.site import APP, START_SECONDS, Node, Site
 from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
 from tests.laneway.engine.servers import tls_front
@@ -27,6 +30,7 @@ from tests.laneway.engine.servers import tls_front
 FAST_APP = "tests.fixtures.fast_beat:celery_app"
 FOREIGN = "notes-of-another-application"
 """A list in the same database, which nobody of the platform may read."""
+TOKEN = "pl4nted-token-of-a-receiver"
 PASSWORD = "pl4nted-admin-password"
 """The password of the server's administrator."""
 
@@ -80,39 +84,96 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Generator[Guarded]:
         server.wait()
 
 
-def test_the_whole_platform_runs_under_its_users(guarded: Guarded) -> None:
+@dataclass(frozen=True)
+class Running:
+    """The processes of a platform."""
+
+    site: Guarded
+    worker: Node
+    beat: Node
+    flower: Node
+
+    def flower_page(self, path: str) -> str:
+        """A page of Flower; empty while it does not answer."""
+        login = ("laneway", (self.site.folder / "data" / "flower-password").read_text().strip())
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.site.flower_port}{path}", auth=login, timeout=10).text
+        except httpx.HTTPError:
+            return ""
+
+
+@pytest.fixture(scope="module")
+def running(guarded: Guarded) -> Running:
     guarded.start("api", "uvicorn", "app.main:app", "--port", str(guarded.api_port), **guarded.settings_of("api"))
-    worker = guarded.begin_worker(
-        "w", queues="conversations,analytics,maintenance", app=APP, **guarded.settings_of("worker")
-    )
+    queues = "conversations,webhooks,analytics,maintenance"
+    worker = guarded.begin_worker("w", queues=queues, app=APP, **guarded.settings_of("worker"))
     beat = guarded.start("beat", "celery", "-A", FAST_APP, "beat", "-l", "INFO", **guarded.settings_of("beat"))
     flower = guarded.start("flower", "celery", "-A", APP, "flower", **guarded.settings_of("flower"))
     guarded.until_reported(worker)
+    found = Running(guarded, worker, beat, flower)
     wait_until(guarded.api_answers, seconds=START_SECONDS)
+    wait_until(lambda: "w@" in found.flower_page("/workers"), seconds=START_SECONDS)
+    return found
 
-    accepted = guarded.post("/conversations/message", {"conversation_id": "c-1", "message": "Hello"})
 
-    assert guarded.until(accepted["task_id"]).state == TaskState.COMPLETED
-    wait_until(lambda: "Sending due task tick" in beat.output(), seconds=START_SECONDS)
-    login = ("laneway", (guarded.folder / "data" / "flower-password").read_text().strip())
-
-    def flower_shows(path: str, text: str) -> bool:
-        try:
-            return text in httpx.get(f"http://127.0.0.1:{guarded.flower_port}{path}", auth=login, timeout=10).text
-        except httpx.HTTPError:
-            return False
-
-    wait_until(lambda: flower_shows("/workers", "w@"), seconds=START_SECONDS)
-    wait_until(lambda: flower_shows("/broker", "conversations"), seconds=20)
-    with redis.Redis.from_url(guarded.environment["REDIS_URL"]) as admin:
+def test_the_whole_platform_runs_under_its_users(running: Running) -> None:
+    site = running.site
+    accepted = site.post("/conversations/message", {"conversation_id": "c-1", "message": "Hello"})
+    with redis.Redis.from_url(site.environment["REDIS_URL"]) as admin:
         admin.lpush(FOREIGN, "x")
-    stats = cli(guarded, "stats")
-    assert "conversations" in stats
-    for node in (worker, beat, flower):
+
+    assert site.until(accepted["task_id"]).state == TaskState.COMPLETED
+    wait_until(lambda: "Sending due task tick" in running.beat.output(), seconds=START_SECONDS)
+    wait_until(lambda: "conversations" in running.flower_page("/broker"), seconds=20)
+    assert "conversations" in cli(site, "stats")
+    for node in site.nodes:
         assert "NOPERM" not in node.output() and "permission" not in node.output().lower(), node.output()
-    with redis.Redis.from_url(guarded.environment["REDIS_URL"]) as admin:
+    with redis.Redis.from_url(site.environment["REDIS_URL"]) as admin:
         denied = {(entry[b"username"], entry[b"object"]) for entry in admin.execute_command("ACL", "LOG")}
     assert denied <= {(b"laneway-worker", FOREIGN.encode()), (b"laneway-cli", FOREIGN.encode())}
+
+
+def test_no_output_shows_a_password(running: Running) -> None:
+    site = running.site
+    address = f"http://127.0.0.1:9/hook?token={TOKEN}"
+    payload = {"url": address, "event": "lead.created", "data": {"a": 1}}
+    sent = site.submit("send_webhook_response_task", payload)
+    wait_until(lambda: site.row(sent).attempts > 0, seconds=START_SECONDS)
+    hidden = [PASSWORD, TOKEN]
+    for role in RIGHTS:
+        password = urlsplit(site.settings_of(role)["CELERY_BROKER_URL"]).password
+        assert password
+        hidden.append(password)
+    pages = ("/workers?json=1&refresh=1", "/api/workers?refresh=1", "/api/tasks", "/tasks", "/broker", f"/task/{sent}")
+    worker = host_format("w@%h")
+    routes = ("/tasks", f"/tasks/{sent}", "/workers", "/stats", "/health/ready", "/dead-letters", "/outbound-webhooks")
+    commands = [
+        ("stats",),
+        ("workers",),
+        ("tasks", "list"),
+        ("status", sent),
+        ("attempts", sent),
+        ("callbacks", "list"),
+    ]
+    inspect = site.app.control.inspect(timeout=10)
+    outputs = {
+        **{path: running.flower_page(path) for path in (*pages, f"/worker/{worker}")},
+        **{path: site.http.get(path).text for path in routes},
+        **{" ".join(words): cli(site, *words) for words in commands},
+        **{" ".join((*words, "--json")): cli(site, *words, "--json") for words in commands},
+        **{f"log of {node.name}": node.output() for node in site.nodes},
+        **{f"command line of {node.name}": str(psutil.Process(node.pid).cmdline()) for node in site.nodes},
+        "inspect conf": str(inspect.conf(with_defaults=True)),
+        "inspect stats": str(inspect.stats()),
+        "inspect active": str(inspect.active()),
+        "report": str(inspect.report()),
+        "celery report": site.app.bugreport(),
+    }
+
+    assert "redbeat_redis_url" in outputs["inspect conf"] and "broker" in outputs["inspect stats"]
+    assert worker in outputs[f"/worker/{worker}"] and TOKEN in str(site.row(sent).payload)
+    assert [name for name, output in outputs.items() if not output] == []
+    assert [name for name, output in outputs.items() if any(secret in output for secret in hidden)] == []
 
 
 def cli(site: Guarded, *words: str) -> str:
