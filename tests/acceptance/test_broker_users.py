@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 import redis
+from celery import Celery
 from celery.utils.nodenames import host_format
 from redis.exceptions import NoPermissionError
 
@@ -30,6 +31,7 @@ from tests.laneway.engine.servers import tls_front
 FAST_APP = "tests.fixtures.fast_beat:celery_app"
 FOREIGN = "notes-of-another-application"
 """A list in the same database, which nobody of the platform may read."""
+STRANGE = {"conversation_id": "c-2", "message": "Hello"}
 TOKEN = "pl4nted-token-of-a-receiver"
 PASSWORD = "pl4nted-admin-password"
 """The password of the server's administrator."""
@@ -121,7 +123,10 @@ def test_the_whole_platform_runs_under_its_users(running: Running) -> None:
     accepted = site.post("/conversations/message", {"conversation_id": "c-1", "message": "Hello"})
     with redis.Redis.from_url(site.environment["REDIS_URL"]) as admin:
         admin.lpush(FOREIGN, "x")
+    with Celery("shop", broker=site.environment["REDIS_URL"], set_as_current=False) as stranger:
+        strange = stranger.send_task("process_conversation_message_task", kwargs=STRANGE, queue="conversations").id
 
+    assert site.until(strange, TaskState.COMPLETED).state == TaskState.COMPLETED, "a list of kombu is taken in"
     assert site.until(accepted["task_id"]).state == TaskState.COMPLETED
     wait_until(lambda: "Sending due task tick" in running.beat.output(), seconds=START_SECONDS)
     wait_until(lambda: "conversations" in running.flower_page("/broker"), seconds=20)

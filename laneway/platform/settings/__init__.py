@@ -19,6 +19,7 @@ from laneway.platform.settings.groups import (
     StorageSettings,
     TaskSettings,
 )
+from laneway.platform.settings.safety import SafetySettings, open_files, unsafe_settings
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "OutboundSettings",
     "Port",
     "RedisSettings",
+    "SafetySettings",
     "Settings",
     "StorageSettings",
     "TaskSettings",
@@ -51,6 +53,7 @@ class Settings(BaseModel):
     api: ApiSettings
     outbound: OutboundSettings
     operation: OperationSettings
+    safety: SafetySettings
 
     def contradictions(self) -> list[str]:
         """Return one sentence per contradiction between settings of different groups. An application may add more."""
@@ -69,7 +72,12 @@ def load_settings(kind: type[S]) -> S:
         except ValidationError as error:
             problems += [_problem(item) for item in error.errors(include_input=False, include_url=False)]
     settings = None if problems else kind(**groups)  # pyright: ignore[reportArgumentType]
-    if settings is None or (problems := settings.contradictions()):
+    if settings is not None:
+        allowed = settings.safety.names
+        problems += unsafe_settings(groups.values(), allowed)
+        problems += open_files(project.env_file, settings.storage.folder, allowed)
+        problems += settings.contradictions()
+    if settings is None or problems:
         raise ConfigError("The settings are not valid:\n" + "\n".join(f"  - {problem}" for problem in problems))
     settings.redis.keep_password_in(settings.storage.folder)
     return settings

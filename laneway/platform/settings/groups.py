@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
-from laneway.platform.settings.base import Group, Port, absolute
+from laneway.platform.settings.base import Group, Port, absolute, secret_bytes
 from laneway.platform.settings.plaintext import is_loopback, sends_password_to
 from laneway.platform.settings.signing_key import signing_key
 from laneway.platform.settings.stored_secret import stored_secret
@@ -36,8 +36,6 @@ class RedisSettings(Group):
     """The password of the server at `REDIS_URL` or `REDIS_HOST`, if the address has none. Default for the embedded
     server: a generated one, in `DATA_DIR/broker-password`.
     """
-    allow_plaintext: bool = Field(False, alias="REDIS_ALLOW_PLAINTEXT")
-    """Whether a password may be sent to another machine without TLS."""
     celery_broker_url: SecretStr | None = Field(None, alias="CELERY_BROKER_URL")
     """Celery's address of the broker, with its database, if it is not at `REDIS_URL`."""
     celery_result_backend: SecretStr | None = Field(None, alias="CELERY_RESULT_BACKEND")
@@ -62,17 +60,16 @@ class RedisSettings(Group):
             raise ValueError("CELERY_BROKER_URL and CELERY_RESULT_BACKEND must differ: results would mix with queues")
         return self
 
-    @model_validator(mode="after")
-    def _encrypted(self) -> RedisSettings:
-        for setting, url in (("CELERY_BROKER_URL", self.broker_url), ("CELERY_RESULT_BACKEND", self.result_url)):
-            host = None if self.allow_plaintext else sends_password_to(url)
-            if host:
-                given = setting if getattr(self, setting.lower()) else "REDIS_URL" if self.url else "REDIS_HOST"
-                raise ValueError(
-                    f"{given} sends its password to {host} without TLS: use rediss:// (amqps:// for RabbitMQ), or set "
-                    "REDIS_ALLOW_PLAINTEXT=true for a network that nobody else can read"
-                )
-        return self
+    def own_secrets(self) -> dict[str, bytes]:
+        return secret_bytes(REDIS_PASSWORD=self.configured_password)
+
+    def exposed(self) -> dict[str, str]:
+        server = "REDIS_URL" if self.url else "REDIS_HOST"
+        addresses = (
+            ("CELERY_BROKER_URL" if self.celery_broker_url else server, self.broker_url),
+            ("CELERY_RESULT_BACKEND" if self.celery_result_backend else server, self.result_url),
+        )
+        return {setting: host for setting, url in addresses if (host := sends_password_to(url))}
 
     @property
     def broker_url(self) -> str:
@@ -220,6 +217,9 @@ class ApiSettings(Group):
     flower_password: SecretStr | None = Field(None, alias="FLOWER_PASSWORD")
     """The password of Flower's login. Default: a generated one, in `DATA_DIR/flower-password`."""
 
+    def own_secrets(self) -> dict[str, bytes]:
+        return secret_bytes(FLOWER_PASSWORD=self.flower_password)
+
     @model_validator(mode="after")
     def _two_ports(self) -> ApiSettings:
         if self.port == self.flower_port:
@@ -255,6 +255,10 @@ class OutboundSettings(Group):
             raise ValueError("OUTBOUND_WEBHOOK_SECRET_PREVIOUS needs OUTBOUND_WEBHOOK_SECRET, the one that replaces it")
         _ = self.signing_keys
         return self
+
+    def own_secrets(self) -> dict[str, bytes]:
+        names = ("OUTBOUND_WEBHOOK_SECRET", "OUTBOUND_WEBHOOK_SECRET_PREVIOUS")
+        return dict(zip(names, self.signing_keys, strict=False))
 
     @property
     def signing_keys(self) -> list[bytes]:

@@ -31,7 +31,8 @@ def sends_password_to(url: str) -> str | None:
     return None
 
 
-def is_plain_and_remote(url: str) -> bool:
-    """Whether what is sent to this address of HTTP leaves the machine without TLS."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+def plain_host(url: str | None) -> str | None:
+    """The other machine that an address of HTTP without TLS names; None if there is none."""
+    parts = urlsplit(url or "")
+    host = parts.hostname or ""
+    return host if parts.scheme == "http" and not is_loopback(host) else None
