@@ -41,7 +41,7 @@ COMMANDS: Final = (
     *("-@dangerous", "-@admin", "-function", "-script|flush", "-script|kill", "-script|debug", "+info"),
 )
 """What every user may do with its keys. Nobody may read or change the server's configuration, its users, its clients,
-or empty a database. RedBeat and redis-py load their scripts with SCRIPT LOAD: without it Beat ends at its start."""
+or empty a database. RedBeat and redis-py load their scripts with SCRIPT LOAD: without it Beat sends nothing."""
 _QUEUES: Final = ("~laneway:*", "&laneway:*")
 _RESULTS: Final = ("~celery-*", "&celery-*")
 _READ_SCHEDULES: Final = "%R~redbeat:*"
