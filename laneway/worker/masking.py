@@ -19,7 +19,7 @@ _ALSO_HIDDEN: Final = "REDIS_URL"
 
 def mask_settings() -> None:
     """Make Celery hide the settings that are addresses of Redis. A second call does nothing."""
-    known: re.Pattern[str] = utils.HIDDEN_SETTINGS
+    known = utils.HIDDEN_SETTINGS
     if _ALSO_HIDDEN not in known.pattern:
         utils.HIDDEN_SETTINGS = re.compile(f"{known.pattern}|{_ALSO_HIDDEN}", known.flags)
 
