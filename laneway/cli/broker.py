@@ -9,16 +9,14 @@ import typer
 
 from laneway.cli.base import Json, out, print_json, read_settings
 
-commands = typer.Typer(
-    name="broker", invoke_without_command=True, add_completion=False, help="Run the embedded Valkey in the foreground."
-)
+commands = typer.Typer(name="broker", invoke_without_command=True, add_completion=False)
 
 
 @commands.callback()
 def broker(context: typer.Context) -> None:
-    """Run the embedded Valkey in the foreground.
+    """Run the embedded Valkey, or give a broker its users (`broker users`).
 
-    With `users`: create the ACL users of a broker.
+    Without a command it runs the embedded Valkey in the foreground.
     """
     if context.invoked_subcommand is None:
         from laneway.server.valkey import exec_broker
