@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from app import webhook_commands
-from laneway.cli.base import make_services, out, read_settings
+from laneway.cli.base import make_services, out, read_settings, say_error
 
 if TYPE_CHECKING:
     from app.core.settings import Settings
@@ -43,12 +43,12 @@ def ingest(
             document = services.documents.ingest_file(path)
         except PermanentError as error:
             refused += 1
-            typer.echo(str(error), err=True)
+            say_error(str(error))
             continue
         passages = "1 passage" if document.passage_count == 1 else f"{document.passage_count} passages"
         out.print(f"{document.document_id}: {passages}" + ("" if document.changed else " (unchanged)"))
         for problem in document.problems:
-            typer.echo(f"{document.document_id}: {problem}", err=True)
+            say_error(f"{document.document_id}: {problem}")
     if refused:
         raise typer.Exit(1)
 

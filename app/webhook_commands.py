@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from app.schemas.webhook_choices import OPEN, EventState
-from laneway.cli.base import Json, make_services, out, print_json
+from laneway.cli.base import Json, make_services, out, print_json, say_error
 from laneway.cli.tables import Fields, Grid, ident, number, text, when
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def mapping(as_json: Json = False) -> None:
         out.print(f"{found.file}: {state if found.in_force else 'not valid; events go to quarantine'}")
         out.print(table)
     if found.problem:
-        typer.echo(found.problem, err=True)
+        say_error(found.problem)
         raise typer.Exit(1)
 
 

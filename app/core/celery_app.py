@@ -34,10 +34,10 @@ def make_celery(config: Settings) -> Celery:
 def _load_app() -> Celery:
     try:
         config = settings()
+        library.configure_logs(config)
+        app = make_celery(config)
     except ConfigError as error:
         sys.exit(str(error))  # The user gets one readable text instead of a traceback.
-    library.configure_logs(config)
-    app = make_celery(config)
     registry.bind(app.register_task)
     return app
 

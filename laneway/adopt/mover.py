@@ -73,18 +73,18 @@ class Mover:
         self._engine.runner.call("DEL", self._notes)
 
     def _move_here(self, source: Source, queue: str, moves: Sequence[Move]) -> list[int]:
-        keys = [self._engine.keys.queue(queue), self._counts, source.key.encode(), source.index.encode()]
+        keys = [self._engine.keys.queue(queue), self._counts, *source.keys]
         return self._engine.runner.run("adopt", keys, (source.key, "", *_arguments(moves)), repeatable=False)
 
     def _copy(self, source: Source, queue: str, moves: Sequence[Move]) -> list[int]:
-        keys = [self._engine.keys.queue(queue), self._counts, self._notes, b""]
+        keys = [self._engine.keys.queue(queue), self._counts, self._notes]
         codes: list[int] = self._engine.runner.run("adopt", keys, (source.key, "1", *_arguments(moves)))
         done = [move.found for move, code in zip(moves, codes, strict=True) if code in MOVED]
         if done:
             places: list[Argument] = []
             for found in done:
                 places += (found.place, found.digest)
-            self._source.run("remove_source", [source.key.encode(), source.index.encode()], places)
+            self._source.run("remove_source", source.keys, places)
             self._engine.runner.call("SREM", self._notes, *(found.digest for found in done))
         return codes
 

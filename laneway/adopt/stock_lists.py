@@ -34,6 +34,11 @@ class Source:
     step: int = 0
     index: str = ""
 
+    @property
+    def keys(self) -> list[bytes]:
+        """Its keys, as the scripts take them. No key is empty: an ACL would not allow that one."""
+        return [key.encode() for key in (self.key, self.index) if key]
+
 
 class StockLists:
     """The lists of kombu's Redis transport in a database."""
@@ -86,8 +91,7 @@ class StockLists:
 
     def page(self, source: Source, *, skip: int, most: int = PAGE) -> list[StockMessage]:
         """The next messages, the one that kombu would deliver first in front; bounded by number and bytes."""
-        keys = [source.key.encode(), source.index.encode()]
-        reply: list[Any] = self.runner.run("read_source", keys, (skip, most, PAGE_BYTES))
+        reply: list[Any] = self.runner.run("read_source", source.keys, (skip, most, PAGE_BYTES))
         rows = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
         if source.index:
             return [self._delivered(place, member, float(score)) for place, member, score in rows]

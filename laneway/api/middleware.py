@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from asyncio import Event
 from time import monotonic
+from typing import Final
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -18,6 +19,15 @@ log = logger(__name__)
 
 LONGEST_LENGTH = 19
 """Most digits of a Content-Length that is parsed. Python refuses to parse numbers with thousands of digits."""
+SAFE_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+"""Headers of each response that does not have its own: a browser shows it in no other page, loads nothing for it and
+keeps no copy. A page sets the policy that it needs."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -45,7 +55,8 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                for name, value in SAFE_HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:

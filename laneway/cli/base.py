@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
 from rich.text import Text
 
+from laneway._printable import printable
 from laneway.cli.completion import complete
 from laneway.cli.missing import forget_missing, report_missing, say_missing
-from laneway.cli.printable import printable
 from laneway.cli.target import say_whose, target
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class Screen(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """The text, with a replacement mark for each control character."""
         return super().render_str(printable(text), **options)
+
+    def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of the output. Whatever was printed, a text in it cannot control the terminal."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print without wrapping and cutting, unless the options say otherwise."""
@@ -180,6 +186,11 @@ def report_what_is_missing() -> int:
 def print_models(models: Sequence[BaseModel]) -> None:
     """Print models as a JSON list, for scripts."""
     print_json([model.model_dump(mode="json") for model in models])
+
+
+def say_error(text: str) -> None:
+    """Print text that others may have written on standard error."""
+    typer.echo(printable(text), err=True)
 
 
 def print_json(data: Any) -> None:

@@ -33,7 +33,7 @@ COMMANDS: Final = {
     ),
     "down": ("laneway.cli.processes", "Stop the platform that `laneway up` started in this project."),
     "worker": ("laneway.cli.processes", "Run one worker in the foreground. Ctrl-C stops it gracefully."),
-    "broker": ("laneway.cli.processes", "Run the embedded Valkey in the foreground."),
+    "broker": ("laneway.cli.broker", "Run the embedded Valkey, or give a broker its users (`broker users`)."),
     "prepare": ("laneway.cli.processes", "Wait for broker and database, then create or migrate the tables."),
     "stats": ("laneway.cli.operations", "Show the queues, recent success and times, and open alerts."),
     "submit": ("laneway.cli.submit", "Submit a task by its name."),

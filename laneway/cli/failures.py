@@ -11,7 +11,7 @@ from typing import Final
 
 import typer
 
-from laneway.cli.printable import printable
+from laneway._printable import printable
 from laneway.cli.target import UsageError, target
 
 FAILED: Final = 1

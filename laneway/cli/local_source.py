@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from laneway._printable import printable
 from laneway.cli.missing import say_missing
 from laneway.cli.source import DeadLetterFilter, Figures, TaskFilter
 from laneway.platform.db.queries.search import Filter
@@ -98,7 +99,7 @@ class LocalSource:
                 yield from map(describe_event, page)
                 if recorder.problem is not None and not told:
                     told = True
-                    typer.echo(f"Waiting: {recorder.problem}", err=True)
+                    typer.echo(printable(f"Waiting: {recorder.problem}"), err=True)
                 if not ended:
                     news.wait(POLL_SECONDS)
 

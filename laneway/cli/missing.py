@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from laneway.cli.printable import printable
+from laneway._printable import printable
 
 _missing: Final[list[str]] = []
 

@@ -1,4 +1,4 @@
-"""Commands that start and stop processes: up, down, worker, broker, prepare."""
+"""Commands that start and stop processes: up, down, worker, prepare."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laneway.cli.base import Json, read_settings
+from laneway.cli.base import Json, read_settings, say_error
 
 commands = typer.Typer()
 
@@ -41,14 +41,6 @@ def down() -> None:
 
 
 @commands.command()
-def broker() -> None:
-    """Run the embedded Valkey in the foreground."""
-    from laneway.server.valkey import exec_broker
-
-    exec_broker(read_settings())
-
-
-@commands.command()
 def prepare(
     wait: Annotated[float, typer.Option(help="Seconds to wait for each of them.")] = 60,
     adopt_broker: Annotated[
@@ -64,7 +56,7 @@ def prepare(
 
     settings = read_settings()
     for warning in settings_warnings(settings):
-        typer.echo(f"warning: {warning}", err=True)
+        say_error(f"warning: {warning}")
     wait_and_migrate(settings, wait_seconds=wait, adopt_broker=adopt_broker)
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from laneway._printable import printable
 from laneway.cli.base import Json, out, print_json, source
 from laneway.cli.completion import complete
-from laneway.cli.printable import printable
 from laneway.cli.times import duration
 from laneway.schemas.choices import DurabilityName, PriorityName, TaskState
 

@@ -16,8 +16,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from laneway._printable import one_line, printable
 from laneway.cli import times
-from laneway.cli.printable import one_line, printable
 
 GAP: Final = "  "
 ELLIPSIS: Final = "…"

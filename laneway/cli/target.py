@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from laneway.cli.printable import printable
+from laneway._printable import printable
 
 WITHOUT_URL: Final = "run it in the project, without --url and LANEWAY_URL"
 
@@ -64,7 +64,8 @@ def choose(url: str | None, token: str | None, command: str) -> None:
     target.token = _checked_token(token or os.environ.get("LANEWAY_TOKEN") or None)
     if target.token and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         typer.echo(
-            f"Warning: the token goes to {parts.hostname} over http, where others can read it. Use https.", err=True
+            printable(f"Warning: the token goes to {parts.hostname} over http, where others can read it. Use https."),
+            err=True,
         )
 
 

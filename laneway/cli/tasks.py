@@ -173,8 +173,8 @@ def progress_bar(console: Console, *, disabled: bool = False) -> Progress:
 
 
 def _show_event(bar: Progress, row: Any, event: EventView) -> None:
+    from laneway._printable import one_line
     from laneway.cli import views
-    from laneway.cli.printable import one_line
 
     data, at = event.data, event.at.astimezone()
     if event.kind == "progress":

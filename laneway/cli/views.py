@@ -11,8 +11,8 @@ from rich.console import Group as Lines
 from rich.console import RenderableType
 from rich.text import Text
 
+from laneway._printable import one_line, printable
 from laneway.cli import times
-from laneway.cli.printable import one_line, printable
 from laneway.cli.tables import Cell, Fields, Grid, ident, number, text, when
 from laneway.schemas.choices import TaskState
 

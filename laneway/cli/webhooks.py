@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from laneway.cli import destinations
-from laneway.cli.base import DryRun, Json, make_services, out, print_json
+from laneway.cli.base import DryRun, Json, make_services, out, print_json, say_error
 from laneway.cli.times import moment_option
 from laneway.schemas.choices import EndpointState, TaskState
 
@@ -116,7 +116,7 @@ def _replay_ids(log: DeliveryLog, ids: list[str], *, as_json: bool) -> None:
         try:
             handles.append(log.replay(id))
         except PlatformError as error:
-            typer.echo(str(error), err=True)
+            say_error(str(error))
     if as_json:
         print_json([handle.model_dump(mode="json") for handle in handles])
     else:

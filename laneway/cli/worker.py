@@ -102,7 +102,9 @@ def summary_text(figures: WorkerTotals) -> str:
 def _print(text: str, *, to_stderr: bool = False) -> None:
     from typer import echo
 
-    echo(text, err=to_stderr)
+    from laneway._printable import printable
+
+    echo(printable(text), err=to_stderr)
 
 
 def _platform() -> Platform:

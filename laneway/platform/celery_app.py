@@ -26,6 +26,7 @@ from laneway.platform.schedules.entry import Schedule, check_schedules
 from laneway.platform.settings import Settings, settings_warnings
 from laneway.platform.submission.routes import TaskRoutes
 from laneway.worker.hand_on import SETTING as HAND_ON_SETTING
+from laneway.worker.masking import mask_settings
 
 log = logger(__name__)
 
@@ -63,6 +64,7 @@ def configure_celery(
     """
     if not queues:
         raise ConfigError("No queue is declared: call declare_queues before the Celery app is made.")
+    mask_settings()
     _check_broker(app, settings)
     declared = _declarations[app] = _Declarations(tuple(tasks), tuple(schedules), named_by, settings)
     own_routes, own_schedule = _as_routes(app.conf.task_routes), dict(app.conf.beat_schedule or {})

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from celery import Celery, signals
+from celery.utils.saferepr import saferepr
 from kombu.exceptions import KombuError
 from kombu.serialization import dumps
 from redis.exceptions import RedisError
@@ -24,11 +25,14 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import Unsendable
 from laneway.platform.history.adoption import PAYLOAD_UNKNOWN
+from laneway.platform.logging import without_secrets
 from laneway.platform.submission.acceptance import unique_of
 from laneway.platform.submission.routes import TaskRoutes
 from laneway.transport.codec import message_options, to_message
 from laneway.worker.producer import publish_task_sent
 
+MOST_SHOWN: Final = 1024
+"""The most characters of a payload that events show, as in Celery."""
 REQUEST_HEADER: Final = "laneway-request"
 """The id of the HTTP request that submitted the task, for the log lines of the task."""
 RETRIES_HEADER: Final = "laneway-retries"
@@ -73,6 +77,7 @@ class TaskMessages:
             run.name,
             (),
             run.payload,
+            kwargsrepr=shown_payload(run),
             countdown=delay if delay > 0 else None,
             expires=run.expires_at,
             reply_to=app.thread_oid,
@@ -177,3 +182,8 @@ def _properties(run: TaskRun, priority: int) -> dict[str, Any]:
         left = (run.expires_at - clock.now()).total_seconds()
         properties["expiration"] = str(int(max(0, left) * 1000))
     return properties
+
+
+def shown_payload(run: TaskRun) -> str:
+    """The payload as Celery's events, `inspect` and Flower show it: shortened, and without secrets."""
+    return saferepr(without_secrets(run.payload), MOST_SHOWN)

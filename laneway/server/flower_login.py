@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from laneway.platform.access.secret_file import stored_secret
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings import Settings
+from laneway.platform.settings.stored_secret import stored_secret
 from laneway.server.checks import make_folder
 
 FILE = "flower-password"
@@ -26,7 +26,7 @@ def login_hint(settings: Settings) -> str:
 def _password(settings: Settings) -> str:
     configured = settings.api.flower_password
     if configured is None:
-        return stored_secret(make_folder(settings.storage.folder) / FILE, setting="FLOWER_PASSWORD")
+        return stored_secret(make_folder(settings.storage.folder) / FILE, instead="FLOWER_PASSWORD")
     if not configured.get_secret_value().isascii():
         raise ConfigError("FLOWER_PASSWORD must consist of ASCII characters: Flower cannot compare others.")
     return configured.get_secret_value()

@@ -36,7 +36,8 @@ def broker_answers(settings: Settings) -> Probe:
     """Ready when the embedded Valkey answers PING, which it does once its data is loaded."""
 
     async def probe(_since: datetime) -> bool:
-        return await asyncio.to_thread(server_pid, embedded_host(settings), settings.redis.port) is not None
+        host, redis = embedded_host(settings), settings.redis
+        return await asyncio.to_thread(server_pid, host, redis.port, password=redis.password) is not None
 
     return probe
 

@@ -136,6 +136,7 @@ def _api(settings: Settings) -> ManagedProcess:
             "--timeout-graceful-shutdown",
             "10",
             "--no-access-log",
+            "--no-server-header",
             "--no-proxy-headers",
         ),
         http_answers(host, port, health_path(settings)),

@@ -8,6 +8,8 @@ from contextlib import suppress
 from rich.console import Console
 from rich.text import Text
 
+from laneway._printable import printable
+
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red")
 OWN_NAME = "laneway"
 NAME_WIDTH = 8
@@ -33,12 +35,12 @@ class Terminal:
     def fail(text: str) -> None:
         """Print one sentence on standard error."""
         with suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
     def _print(self, name: str, text: str, style: str) -> None:
         if self._closed:
             return
-        line = text if name != OWN_NAME else (text, style)
+        line = printable(text) if name != OWN_NAME else (printable(text), style)
         try:
             self._out.print(Text.assemble((f"{name:<{NAME_WIDTH}}| ", style), line))
         except (OSError, SystemExit):  # rich ends the program on a broken pipe; the processes must be stopped first

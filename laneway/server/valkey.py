@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import shutil
@@ -16,7 +17,7 @@ from redis.retry import Retry
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings import Settings
 from laneway.server.checks import check_port, make_folder
-from laneway.server.errors import NoValkeyBinary
+from laneway.server.errors import FolderUnusable, NoValkeyBinary
 
 OPTIONS = {
     "appendonly": "yes",
@@ -28,6 +29,8 @@ OPTIONS = {
     "daemonize": "no",
     "loglevel": "warning",
 }
+USERS_FILE = "users.acl"
+"""The file in `DATA_DIR/valkey` with the one user of the embedded server."""
 
 
 def find_binary() -> Path:
@@ -41,9 +44,11 @@ def find_binary() -> Path:
     raise NoValkeyBinary
 
 
-def server_argv(folder: Path, *, port: int, host: str = "127.0.0.1") -> list[str]:
-    """The server's command line. Its data is in the folder, which must exist."""
+def server_argv(folder: Path, *, port: int, host: str = "127.0.0.1", users: Path | None = None) -> list[str]:
+    """The server's command line. Its data is in the folder, which must exist. `users`: its file of ACL users."""
     options = {"bind": host, "port": str(port), "dir": str(folder)} | OPTIONS
+    if users is not None:
+        options["aclfile"] = str(users)
     return [str(find_binary()), *(word for name, value in options.items() for word in (f"--{name}", value))]
 
 
@@ -64,10 +69,33 @@ def embedded_host(settings: Settings) -> str:
 
 
 def embedded_argv(settings: Settings) -> list[str]:
-    """The command line of the embedded server. Creates its folder `DATA_DIR/valkey`."""
-    folder = make_folder(settings.storage.folder / "valkey")
+    """The command line of the embedded server. Creates its folder `DATA_DIR/valkey` and the file of its one user.
+
+    Raises ConfigError and FolderUnusable.
+    """
+    host = embedded_host(settings)
+    folder = make_folder(make_folder(settings.storage.folder) / "valkey")
+    users = folder / USERS_FILE
+    try:
+        _write_users(users, settings.redis.password or "")
+    except OSError as error:
+        raise FolderUnusable(str(users), error.strerror or type(error).__name__) from error
     limit = ["--maxmemory", str(settings.quotas.broker_memory)]
-    return [*server_argv(folder, port=settings.redis.port, host=embedded_host(settings)), *limit]
+    return [*server_argv(folder, port=settings.redis.port, host=host, users=users), *limit]
+
+
+def _write_users(path: Path, password: str) -> None:
+    """Write the user `default`, and keep the others (`laneway broker users`). The file has hashes of passwords only."""
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    others = (
+        [line for line in path.read_text("utf-8").splitlines() if line.split()[1:2] != ["default"]]
+        if path.exists()
+        else []
+    )
+    draft = path.with_suffix(".new")
+    with open(draft, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write("\n".join([f"user default on sanitize-payload #{digest} ~* &* +@all", *others, ""]))
+    draft.replace(path)
 
 
 def exec_broker(settings: Settings) -> NoReturn:
@@ -82,9 +110,9 @@ def exec_broker(settings: Settings) -> NoReturn:
     os.execv(argv[0], argv)  # noqa: S606 - this process becomes the server
 
 
-def server_pid(host: str, port: int) -> int | None:
+def server_pid(host: str, port: int, *, password: str | None = None) -> int | None:
     """The process id of the server on this port, if it answers and has loaded its data; else None."""
-    client = redis.Redis(host=host, port=port, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+    client = redis.Redis(host=host, port=port, password=password, socket_timeout=1, retry=Retry(NoBackoff(), 0))
     try:
         client.ping()  # pyright: ignore[reportUnknownMemberType]  raises while the server loads its data
         info: Any = client.info("server")  # pyright: ignore[reportUnknownMemberType]

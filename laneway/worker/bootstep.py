@@ -16,6 +16,7 @@ from celery import bootsteps
 
 from laneway.transport.celery_worker import prepared_consumers
 from laneway.worker.inspect import extend_inspect
+from laneway.worker.masking import mask_settings, mask_stats
 from laneway.worker.pool_watchdog import watch_pool
 from laneway.worker.task_classes import use_engine_classes
 
@@ -27,6 +28,8 @@ class WorkerStep(bootsteps.StartStopStep):
         super().__init__(consumer, **options)
         self._watch: Any = None
         extend_inspect()
+        mask_stats()
+        mask_settings()
         _use_engine_classes(consumer)
         prepared_consumers.add(consumer)
         atexit.unregister(gc.freeze)  # a worker in one process with others may be prepared more than once

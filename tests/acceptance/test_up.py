@@ -69,6 +69,11 @@ class Installation:
             }
         )
 
+    @property
+    def broker_password(self) -> str:
+        """The generated password of its Valkey."""
+        return (self.folder / "data" / "broker-password").read_text().strip()
+
     def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run `laneway` until it ends."""
         return subprocess.run(
@@ -183,7 +188,7 @@ def test_every_process_starts_and_answers_at_its_printed_address(shared: Running
     for name in ("worker", "bulk", "beat"):
         assert f"laneway | {name} is ready" in output
     assert httpx.get(f"{web(installation.api)}/health/ready").status_code == 200
-    with redis.Redis(port=installation.redis) as client:
+    with redis.Redis(port=installation.redis, password=installation.broker_password) as client:
         assert client.ping()  # pyright: ignore[reportUnknownMemberType]
     assert "Traceback" not in output
 
@@ -300,7 +305,7 @@ def test_a_killed_platform_leaves_no_process_behind_and_ctrl_c_stops_the_next_on
     installation: Installation,
 ) -> None:
     with running(installation) as first:
-        with redis.Redis(port=installation.redis, db=9) as client:
+        with redis.Redis(port=installation.redis, db=9, password=installation.broker_password) as client:
             client.set("accepted", "yes")
         family = first.family()
         assert len(family) >= 6 + 3  # six processes, and the pools of both workers
@@ -310,7 +315,7 @@ def test_a_killed_platform_leaves_no_process_behind_and_ctrl_c_stops_the_next_on
         assert all_gone(family)
     with at_a_terminal(installation, "make", "-o", "install", f"VENV={sys.prefix}", "up") as (process, terminal):
         output = read_until(terminal, "all processes are ready")
-        with redis.Redis(port=installation.redis, db=9) as client:
+        with redis.Redis(port=installation.redis, db=9, password=installation.broker_password) as client:
             assert client.get("accepted") == b"yes"
         family = process.children(recursive=True)
 

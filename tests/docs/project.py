@@ -33,7 +33,7 @@ PREAMBLE: Final = 'set -euo pipefail; curl() { command curl --fail-with-body --s
 SHELL_SIGNS: Final = set("|&;<>$`*?(){}~")
 TUPLE_OF_ONE: Final = re.compile(r"\((.*),\)")
 """How a page writes one element of a tuple, because Ruff formats the Python of pages: `("app.tasks.new",)`."""
-SECRETS: Final = '{"shop": "…"}'
+SECRETS: Final = '{"shop": "a-secret-of-the-shop"}'
 
 
 class DocsProject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, model_validator
 
 from laneway.platform.settings.base import Group
+from laneway.platform.settings.plaintext import plain_host
 
 
 class ResponderSettings(Group):
@@ -22,6 +23,10 @@ class ResponderSettings(Group):
     """Seconds that a request waits for a reply if its caller asks for the reply at once."""
     follow_up_hours: float = Field(24, alias="FOLLOW_UP_AFTER_HOURS", gt=0)
     """Hours without a message from the customer after which a follow-up is sent."""
+
+    def exposed(self) -> dict[str, str]:
+        host = plain_host(self.base_url) if self.api_key else None
+        return {"OPENAI_BASE_URL": host} if host else {}
 
     @model_validator(mode="after")
     def _require_model(self) -> ResponderSettings:

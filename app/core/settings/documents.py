@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from laneway.platform.settings.base import Group, project
+from laneway.platform.settings.plaintext import plain_host
 
 MB = 1024 * 1024
 
@@ -37,6 +38,10 @@ class DocumentSettings(Group):
     """Seconds of CPU for reading a document; at most a quarter of `TASK_SOFT_TIME_LIMIT`."""
     memory_bytes: int = Field(1024 * MB, alias="DOCUMENT_MEMORY_BYTES", ge=256 * MB)
     """The memory of the process that reads a document, in bytes."""
+
+    def exposed(self) -> dict[str, str]:
+        host = plain_host(self.endpoint_url) if self.secret_access_key else None
+        return {"STORAGE_ENDPOINT_URL": host} if host else {}
 
     @property
     def on_s3(self) -> bool:

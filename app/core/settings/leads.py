@@ -10,6 +10,7 @@ from pydantic import Field, Json, SecretStr, StringConstraints, field_validator,
 from pydantic_settings import NoDecode
 
 from laneway.platform.settings.base import Group
+from laneway.platform.settings.plaintext import plain_host
 
 DottedPath = Annotated[str, StringConstraints(pattern=r"^[^.\s]+(\.[^.\s]+){0,7}$", max_length=200)]
 """One to eight names, separated by dots."""
@@ -56,6 +57,10 @@ class CrmSettings(Group):
     """
     timeout: float = Field(10, alias="CRM_TIMEOUT_SECONDS", gt=0, le=120)
     """Seconds that the CRM has to respond."""
+
+    def exposed(self) -> dict[str, str]:
+        host = plain_host(self.base_url) if self.token else None
+        return {"CRM_BASE_URL": host} if host else {}
 
     @field_validator("token")
     @classmethod

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from laneway.platform.settings.base import Group, absolute
+from laneway.platform.settings.base import Group, absolute, secret_bytes
 
 SHIPPED_MAPPING: Final = Path(__file__).resolve().parents[2] / "webhooks" / "mapping.yaml"
 
@@ -71,6 +71,15 @@ class WebhookSettings(Group):
             if previous and not present:
                 raise ValueError(f"{name}_PREVIOUS needs {name}, the one that replaces it")
         return self
+
+    def own_secrets(self) -> dict[str, bytes]:
+        sources = {f"WEBHOOK_SECRETS[{name}]": source.secret for name, source in self.secrets.items()}
+        return secret_bytes(
+            FACEBOOK_APP_SECRET=self.facebook_app_secret,
+            FACEBOOK_VERIFY_TOKEN=self.facebook_verify_token,
+            GOOGLE_LEAD_KEY=self.google_lead_key,
+            **sources,
+        )
 
     @property
     def mapping_file(self) -> Path:

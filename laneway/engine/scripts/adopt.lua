@@ -1,6 +1,6 @@
 -- Moves messages of kombu's Redis transport into a queue: each one is put and removed from its source, or neither.
 -- KEYS   1: the queue  2: hash: source -> number moved  3: the source, or with `copying` a set of the messages that
---        were put and may not have been removed on their own server  4: index of the source ('' for a list)
+--        were put and may not have been removed on their own server  4: index of the source (none for a list)
 -- ARGV   1: name of the source in KEYS 2  2: '1' when the source is on another server (`copying`)
 --        then per message: place, SHA-1 of the member, "=id" or "?task id", record without score
 -- Returns one code (replies.PutCode) per message; PUT_GONE: it was not at its place any more
@@ -8,7 +8,7 @@
 local call = redis.call
 -- uses: source
 local FIRST, WIDTH = 3, 4 -- in ARGV: the first message, and the fields of a message
-local source, index, copying = KEYS[3], KEYS[4] ~= '' and KEYS[4], ARGV[2] == '1'
+local source, index, copying = KEYS[3], KEYS[4], ARGV[2] == '1'
 local LEAVES = { [PUT_ACCEPTED] = true, [PUT_CANCELLED] = true, [PUT_EXISTS] = true } -- its source has it no more
 local codes, places, numbers, args = {}, {}, {}, { '', '', '', '' }
 

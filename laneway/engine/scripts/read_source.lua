@@ -1,9 +1,9 @@
 -- Reads messages of kombu's Redis transport, the next one to be delivered first. Changes nothing.
--- KEYS   1: the source  2: its index ('' for a list)
+-- KEYS   1: the source  2: its index (none for a list)
 -- ARGV   1: number of messages to pass over  2: most messages  3: most bytes, of which one message may have more
 -- Returns per message: place, member (false when the index names a message that the hash has not), score in the index
 local call = redis.call
-local source, index = KEYS[1], KEYS[2] ~= '' and KEYS[2]
+local source, index = KEYS[1], KEYS[2]
 local skip, most, bytes_left = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local STEP = 20 -- messages that are read at once
 local found = {}

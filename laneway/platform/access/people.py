@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from laneway.platform.access.caller import Caller
 from laneway.platform.access.roles import Person, Roles
-from laneway.platform.access.secret_file import stored_secret
 from laneway.platform.access.sessions import Sessions
 from laneway.platform.settings import Settings
 from laneway.platform.settings.people import names_in
+from laneway.platform.settings.stored_secret import stored_secret
 
 if TYPE_CHECKING:  # it brings heavy packages
     from laneway.platform.access.oidc import Provider
@@ -59,7 +59,7 @@ class People:
         """The sessions. Raises SecretFileUnusable."""
         given = self.settings.session_secret
         path = self._all.storage.folder / SESSION_KEY_FILE
-        key = given.get_secret_value() if given else stored_secret(path, setting="SESSION_SECRET")
+        key = given.get_secret_value() if given else stored_secret(path, instead="SESSION_SECRET")
         previous = self.settings.session_secret_previous
         keys = [key, *([previous.get_secret_value()] if previous else [])]
         secure = self.public_url.startswith("https://")

@@ -146,7 +146,7 @@ def _limit_lock_waits(connection: Connection) -> None:
 def _sqlite(url: str) -> Engine:
     path = make_url(url).database
     if path and path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_engine(
         url, connect_args={"timeout": BUSY_SECONDS}, pool_size=5, max_overflow=40, pool_timeout=POOL_SECONDS
     )

@@ -21,6 +21,7 @@ from laneway.platform.execution.ledger_attempts import LedgerAttempts
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.platform import current_platform
 from laneway.worker.hand_on import Unknown, longest_of, report, unknown_task
+from laneway.worker.masking import mask_stats
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class StockConsumer(consumer.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        mask_stats()
         self._met: dict[str, tuple[float, int]] = {}
         _consumers.add(self)
 

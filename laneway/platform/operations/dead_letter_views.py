@@ -7,6 +7,7 @@ import base64
 from laneway.platform.bulk import BulkResult
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter, Group
+from laneway.platform.logging import without_secrets
 from laneway.platform.operations.dead_letters import DEAD
 from laneway.schemas.history import BulkActionResponse, DeadLetterGroupView, DeadLetterSelection, DeadLetterView
 from laneway.schemas.task import TaskState
@@ -19,10 +20,10 @@ def dead_letter_view(run: TaskRun) -> DeadLetterView:
         name=run.name,
         queue=run.queue,
         state=TaskState(run.state),
-        payload=run.payload,
-        error=run.error,
+        payload=without_secrets(run.payload),
+        error=without_secrets(run.error),
         error_type=run.error_type,
-        traceback=run.traceback,
+        traceback=without_secrets(run.traceback),
         group=run.error_group,
         worker=run.worker,
         key=run.key,

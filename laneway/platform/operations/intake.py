@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
 
+from redis.exceptions import ResponseError
+
 from laneway.adopt.mover import MOVED, Move, Mover
 from laneway.adopt.stock_lists import PAGE, Source, StockLists
 from laneway.adopt.stock_message import StockMessage, engine_message, engine_priority
@@ -157,7 +159,12 @@ def _waiting(engine: Engine, queue: str, *, bodies: bool = True) -> list[Message
 
 
 def _in_lists(lists: StockLists, queue: str) -> Stranded:
-    names = {message.name for source in lists.sources(queue) for message in lists.page(source, skip=0)}
+    try:
+        names = {message.name for source in lists.sources(queue) for message in lists.page(source, skip=0)}
+    except ResponseError as error:
+        if "NOPERM" not in str(error):
+            raise
+        return Stranded(queue, 0, ())  # the list of somebody else, which our user may not read
     return Stranded(queue, lists.sizes([queue]).get(queue, 0), _sample(names))
 
 

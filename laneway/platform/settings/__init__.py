@@ -24,6 +24,7 @@ from laneway.platform.settings.groups import (
 )
 from laneway.platform.settings.people import PeopleSettings
 from laneway.platform.settings.quotas import QuotaSettings
+from laneway.platform.settings.safety import SafetySettings, open_files, unsafe_settings
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
 from laneway.platform.settings.task_retention import TaskRetentionSettings
 
@@ -39,6 +40,7 @@ __all__ = [
     "Port",
     "QuotaSettings",
     "RedisSettings",
+    "SafetySettings",
     "Settings",
     "StorageSettings",
     "TaskRetentionSettings",
@@ -69,6 +71,7 @@ class Settings(BaseModel):
     access: AccessSettings
     people: PeopleSettings
     quotas: QuotaSettings
+    safety: SafetySettings
 
     @property
     def is_authenticating(self) -> bool:
@@ -103,8 +106,14 @@ def load_settings(kind: type[S]) -> S:
         except ValidationError as error:
             problems += [_problem(item) for item in error.errors(include_input=False, include_url=False)]
     settings = None if problems else kind(**groups)  # pyright: ignore[reportArgumentType]
-    if settings is None or (problems := settings.contradictions()):
+    if settings is not None:
+        allowed = settings.safety.names
+        problems += unsafe_settings(groups.values(), allowed)
+        problems += open_files(project.env_file, settings.storage.folder, allowed)
+        problems += settings.contradictions()
+    if settings is None or problems:
         raise ConfigError("The settings are not valid:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    settings.redis.keep_password_in(settings.storage.folder)
     return settings
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -62,6 +62,14 @@ class Group(BaseSettings):
         hide_input_in_errors=True,
     )
 
+    def own_secrets(self) -> dict[str, bytes]:
+        """Name of a setting → the secret that its owner has chosen, and whose length is checked."""
+        return {}
+
+    def exposed(self) -> dict[str, str]:
+        """Name of a setting → the other machine to which it makes us send a key or a password without TLS."""
+        return {}
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -81,3 +89,8 @@ class Group(BaseSettings):
 def absolute(path: Path) -> Path:
     """The absolute form of a path in a setting. Relative paths start at the project's folder."""
     return Path(os.path.normpath(project.path / path.expanduser())).resolve()
+
+
+def secret_bytes(**secrets: SecretStr | None) -> dict[str, bytes]:
+    """The secrets that are set, as `Group.own_secrets` returns them."""
+    return {name: secret.get_secret_value().encode() for name, secret in secrets.items() if secret is not None}

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
-from laneway.platform.settings.base import Group, Port, absolute
+from laneway.platform.settings.base import Group, Port, absolute, secret_bytes
+from laneway.platform.settings.plaintext import is_loopback, sends_password_to
 from laneway.platform.settings.signing_key import signing_key
+from laneway.platform.settings.stored_secret import stored_secret
+
+BROKER_PASSWORD = "broker-password"  # noqa: S105 - the name of a file
+"""The file in `DATA_DIR` with the password of the embedded Valkey."""
 
 
 class RedisSettings(Group):
@@ -27,6 +32,10 @@ class RedisSettings(Group):
     """The number of the database with the results. It must not be that of the queues."""
     url: SecretStr | None = Field(None, alias="REDIS_URL")
     """A server to use instead of the embedded one: `redis://[[user]:password@]host:port`, or `rediss://` for TLS."""
+    configured_password: SecretStr | None = Field(None, alias="REDIS_PASSWORD")
+    """The password of the server at `REDIS_URL` or `REDIS_HOST`, if the address has none. Default for the embedded
+    server: a generated one, in `DATA_DIR/broker-password`.
+    """
     celery_broker_url: SecretStr | None = Field(None, alias="CELERY_BROKER_URL")
     """Celery's address of the broker, with its database, if it is not at `REDIS_URL`."""
     celery_result_backend: SecretStr | None = Field(None, alias="CELERY_RESULT_BACKEND")
@@ -35,6 +44,8 @@ class RedisSettings(Group):
     """The transport for `redis://` addresses: `laneway` (the delivery engine) or `celery` (kombu's own, with fewer
     features).
     """
+
+    _folder: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _two_databases(self) -> RedisSettings:
@@ -48,6 +59,17 @@ class RedisSettings(Group):
         if self.broker_url == self.result_url:
             raise ValueError("CELERY_BROKER_URL and CELERY_RESULT_BACKEND must differ: results would mix with queues")
         return self
+
+    def own_secrets(self) -> dict[str, bytes]:
+        return secret_bytes(REDIS_PASSWORD=self.configured_password)
+
+    def exposed(self) -> dict[str, str]:
+        server = "REDIS_URL" if self.url else "REDIS_HOST"
+        addresses = (
+            ("CELERY_BROKER_URL" if self.celery_broker_url else server, self.broker_url),
+            ("CELERY_RESULT_BACKEND" if self.celery_result_backend else server, self.result_url),
+        )
+        return {setting: host for setting, url in addresses if (host := sends_password_to(url))}
 
     @property
     def broker_url(self) -> str:
@@ -75,10 +97,28 @@ class RedisSettings(Group):
         """True when the settings name a server; `laneway up` then starts none."""
         return bool(self.url or self.celery_broker_url)
 
+    @property
+    def password(self) -> str | None:
+        """`REDIS_PASSWORD`; without it that of the embedded server, which is generated at its first use, else None.
+
+        Raises ConfigError if its file cannot be read or made.
+        """
+        if self.configured_password is not None:
+            return self.configured_password.get_secret_value()
+        if self._folder is None or self.url or not is_loopback(self.host):
+            return None
+        return stored_secret(self._folder / BROKER_PASSWORD, instead="REDIS_URL")
+
+    def keep_password_in(self, folder: Path) -> None:
+        """Set the folder of the file with the password of the embedded server."""
+        self._folder = folder
+
     def _at(self, database: int) -> str:
-        base = self.url.get_secret_value() if self.url else f"redis://{self.host}:{self.port}"
-        parts = urlsplit(base)
-        return urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, ""))
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        parts = urlsplit(self.url.get_secret_value() if self.url else f"redis://{host}:{self.port}")
+        password = None if "@" in parts.netloc else self.password
+        login = f":{quote(password, safe='')}@" if password else ""
+        return urlunsplit((parts.scheme, login + parts.netloc, f"/{database}", parts.query, ""))
 
 
 class TaskSettings(Group):
@@ -126,7 +166,9 @@ class StorageSettings(Group):
     """Where data is stored, and how many days it is kept."""
 
     data_dir: Path = Field(Path("data"), alias="DATA_DIR")
-    """The folder of the embedded Valkey, the SQLite file and Flower's password; relative to the project's folder."""
+    """The folder of the embedded Valkey, the SQLite file and the generated passwords; relative to the project's
+    folder.
+    """
     database_url: SecretStr | None = Field(None, alias="DATABASE_URL")
     """`sqlite:///path` or `postgresql://user:password@host:port/database`. Default: the file `laneway.db` in
     `DATA_DIR`.
@@ -175,6 +217,9 @@ class ApiSettings(Group):
     flower_password: SecretStr | None = Field(None, alias="FLOWER_PASSWORD")
     """The password of Flower's login. Default: a generated one, in `DATA_DIR/flower-password`."""
 
+    def own_secrets(self) -> dict[str, bytes]:
+        return secret_bytes(FLOWER_PASSWORD=self.flower_password)
+
     @model_validator(mode="after")
     def _two_ports(self) -> ApiSettings:
         if self.port == self.flower_port:
@@ -217,6 +262,10 @@ class OutboundSettings(Group):
             raise ValueError("OUTBOUND_WEBHOOK_SECRET_PREVIOUS needs OUTBOUND_WEBHOOK_SECRET, the one that replaces it")
         _ = self.signing_keys
         return self
+
+    def own_secrets(self) -> dict[str, bytes]:
+        names = ("OUTBOUND_WEBHOOK_SECRET", "OUTBOUND_WEBHOOK_SECRET_PREVIOUS")
+        return dict(zip(names, self.signing_keys, strict=False))
 
     @property
     def signing_keys(self) -> list[bytes]:

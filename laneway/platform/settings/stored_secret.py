@@ -10,7 +10,7 @@ from laneway.platform.errors import ConfigError
 
 
 def stored_secret(path: Path, *, instead: str) -> str:
-    """The secret in the file; a new one, of 24 characters, if there is no file. Others lose their access to the file.
+    """The secret in the file; a new one, of 32 characters, if there is no file. Others lose their access to the file.
 
     `instead`: the setting that makes the file unnecessary, for the error. Raises ConfigError.
     """
@@ -25,7 +25,7 @@ def stored_secret(path: Path, *, instead: str) -> str:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise ConfigError(f"DATA_DIR cannot be used: {path}: {reason}.") from error
     if not secret:
-        raise ConfigError(f"{path} is empty: delete the file to get a new password, or set {instead}.")
+        raise ConfigError(f"{path} is empty: delete the file to get a new secret, or set {instead}.")
     return secret
 
 
@@ -38,7 +38,7 @@ def _create(path: Path) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(18) + "\n")
+            file.write(secrets.token_urlsafe(24) + "\n")
         path.hardlink_to(draft)
     except FileExistsError:
         pass  # another process was first, and its secret is used

@@ -31,8 +31,8 @@ LONGEST_ID: Final = 155
 def outside_submission(request: TaskRequest) -> Submission:
     """Return what a request submits.
 
-    Raises NotAllowed, UnknownTaskType, InternalTask, ReservedEvent, ReservedId, and InvalidPayload for a caller that is bound to a
-    tenant.
+    Raises NotAllowed, UnknownTaskType, InternalTask, ReservedEvent, ReservedId, and InvalidPayload for a caller that is
+    bound to a tenant.
     """
     caller, options = current_caller(), submit_options(request)
     names = registry.names_of(request.task)

@@ -91,6 +91,7 @@ def site(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
         "FACEBOOK_VERIFY_TOKEN": "token",
         "GOOGLE_LEAD_KEY": "…",
         "WEBHOOK_SECRETS": json.dumps({"shop": "shop"}),
+        "ALLOW_INSECURE": "FACEBOOK_APP_SECRET,FACEBOOK_VERIFY_TOKEN,GOOGLE_LEAD_KEY,WEBHOOK_SECRETS",
     }
     with running_site(tmp_path, database_url=url, REPLY_TIMEOUT_SECONDS="0.05", **secrets) as site:
         yield site

@@ -51,21 +51,21 @@ def test_the_engine_serves_every_queue_by_the_weight_of_its_lane(environment: En
 
 
 def test_the_engine_uses_the_lease_of_the_settings(environment: Environment) -> None:
-    environment(TASK_LEASE_SECONDS="7")
+    environment(REDIS_URL="redis://127.0.0.1:7000", TASK_LEASE_SECONDS="7")
     conf = make_celery(load_settings()).conf
 
     assert conf.broker_transport == TRANSPORT
     assert conf.broker_transport_options["lease"] == 7
-    assert conf.result_backend == f"{RESULT_BACKEND}+redis://127.0.0.1:6379/1"
+    assert conf.result_backend == f"{RESULT_BACKEND}+redis://127.0.0.1:7000/1"
 
 
 def test_the_stock_transport_gets_its_lanes_steps_and_a_timeout_longer_than_any_task(environment: Environment) -> None:
-    environment(BROKER_TRANSPORT="celery", TASK_TIME_LIMIT="7200")
+    environment(REDIS_URL="redis://127.0.0.1:7000", BROKER_TRANSPORT="celery", TASK_TIME_LIMIT="7200")
     conf = make_celery(load_settings()).conf
     options = conf.broker_transport_options
 
     assert not conf.broker_transport
-    assert conf.result_backend == "redis://127.0.0.1:6379/1"
+    assert conf.result_backend == "redis://127.0.0.1:7000/1"
     assert options["priority_steps"] == list(PRIORITY_STEPS)
     assert options["queue_order_strategy"] == "laneway.platform.queues:LaneCycle"
     assert options["visibility_timeout"] == 2 * 7200

@@ -14,10 +14,21 @@ from laneway.platform.errors import ConfigError
 from laneway.platform.settings import project
 from tests.fixtures.platform import Environment, setting_names
 
+PASSWORD = "pl4nted-password"
+STORAGE = {
+    "STORAGE_URL": "s3://bucket",
+    "STORAGE_ACCESS_KEY_ID": "hunter5",
+    "STORAGE_SECRET_ACCESS_KEY": "hunter5",
+}
+QUOTED = "a%2Fb" * 6
+S1, S2 = "secret-of-the-shop", "secret-of-the-crm"
+
 
 @pytest.fixture(autouse=True)
-def _clean(environment: Environment) -> None:
-    """Ignore the settings of this machine."""
+def _clean(environment: Environment, tmp_path: Path) -> None:
+    """Ignore the settings of this machine. The broker's password is known."""
+    environment(DATA_DIR=str(tmp_path))
+    (tmp_path / "broker-password").write_text(PASSWORD)
 
 
 def refusal(environment: Environment, **values: str) -> str:
@@ -27,18 +38,19 @@ def refusal(environment: Environment, **values: str) -> str:
     return str(refused.value)
 
 
-def test_without_any_setting_the_defaults_are_those_of_the_contract() -> None:
+def test_without_any_setting_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     settings = load_settings()
 
     assert (settings.redis.broker_url, settings.redis.result_url) == (
-        "redis://127.0.0.1:6379/0",
-        "redis://127.0.0.1:6379/1",
+        f"redis://:{PASSWORD}@127.0.0.1:6379/0",
+        f"redis://:{PASSWORD}@127.0.0.1:6379/1",
     )
     tasks = settings.tasks
     assert (tasks.soft_time_limit, tasks.time_limit, tasks.max_retries, tasks.retry_delay) == (300, 600, 3, 60)
     assert (tasks.max_queue_size, tasks.status_expiry_hours) == (10_000, 24)
     assert (settings.api.host, settings.api.port, settings.api.flower_port) == ("127.0.0.1", 8000, 5555)
-    assert settings.storage.url == f"sqlite:///{ROOT / 'data' / 'laneway.db'}"
+    assert type(settings.storage).model_fields["data_dir"].default == Path("data")
+    assert settings.storage.url == f"sqlite:///{tmp_path / 'laneway.db'}"
     assert not settings.redis.external
 
 
@@ -61,10 +73,16 @@ def test_every_variable_of_the_contract_is_read() -> None:
             "redis://db:7000/4",
             "redis://db:7000/5",
         ),
-        ({"REDIS_URL": "redis://u:p@db:7000/9?ssl=1"}, "redis://u:p@db:7000/0?ssl=1", "redis://u:p@db:7000/1?ssl=1"),
+        ({"REDIS_URL": "rediss://u:p@db:7000/9?a=1"}, "rediss://u:p@db:7000/0?a=1", "rediss://u:p@db:7000/1?a=1"),
+        (
+            {"REDIS_URL": "rediss://db", "REDIS_PASSWORD": "a/b" * 6},
+            f"rediss://:{QUOTED}@db/0",
+            f"rediss://:{QUOTED}@db/1",
+        ),
+        ({"REDIS_URL": "redis://:p@127.0.0.2"}, "redis://:p@127.0.0.2/0", "redis://:p@127.0.0.2/1"),
         ({"REDIS_URL": "rediss://db"}, "rediss://db/0", "rediss://db/1"),
         ({"REDIS_URL": "redis://db", "CELERY_BROKER_URL": "amqp://mq//"}, "amqp://mq//", "redis://db/1"),
-        ({"CELERY_RESULT_BACKEND": "redis://r/7"}, "redis://127.0.0.1:6379/0", "redis://r/7"),
+        ({"CELERY_RESULT_BACKEND": "redis://r/7"}, f"redis://:{PASSWORD}@127.0.0.1:6379/0", "redis://r/7"),
     ],
 )
 def test_the_addresses_of_broker_and_results_follow_the_settings(
@@ -120,13 +138,13 @@ def test_an_empty_variable_counts_as_unset(environment: Environment) -> None:
 
 
 def test_webhook_secrets_are_given_in_json_plain_or_with_a_header(environment: Environment) -> None:
-    environment(WEBHOOK_SECRETS='{"shop": "s1", "crm": {"secret": "s2", "header": "X-Crm-Signature"}}')
+    environment(WEBHOOK_SECRETS=f'{{"shop": "{S1}", "crm": {{"secret": "{S2}", "header": "X-Crm-Signature"}}}}')
 
     secrets = load_settings().webhooks.secrets
 
     assert {name: (key.secret.get_secret_value(), key.header) for name, key in secrets.items()} == {
-        "shop": ("s1", "X-Signature-256"),
-        "crm": ("s2", "X-Crm-Signature"),
+        "shop": (S1, "X-Signature-256"),
+        "crm": (S2, "X-Crm-Signature"),
     }
 
 
@@ -208,12 +226,12 @@ def test_refused_settings_show_no_values(environment: Environment) -> None:
 
 def test_secrets_do_not_show_in_the_settings(environment: Environment) -> None:
     environment(
-        FACEBOOK_APP_SECRET="hunter1",
-        WEBHOOK_SECRETS='{"shop": "hunter2"}',
-        REDIS_URL="redis://:hunter3@x",
+        FACEBOOK_APP_SECRET="hunter1-hunter1-hunter1",
+        WEBHOOK_SECRETS='{"shop": "hunter2-hunter2-hunter2"}',
+        REDIS_URL="rediss://:hunter3@x",
         DATABASE_URL="postgresql://u:hunter4@x/y",
         OPENAI_API_KEY="hunter5",
-        FLOWER_PASSWORD="hunter6",
+        FLOWER_PASSWORD="hunter6-hunter6-hunter6",
     )
     settings = load_settings()
 
@@ -283,6 +301,75 @@ def test_a_database_url_with_an_impossible_port_is_refused(port: str, monkeypatc
 
 
 def test_one_address_for_broker_and_results_is_refused(environment: Environment) -> None:
-    one = "redis://127.0.0.1:6379/3"
+    one = f"redis://:{PASSWORD}@127.0.0.1:6379/3"
 
     assert "CELERY_RESULT_BACKEND" in refusal(environment, CELERY_BROKER_URL=one, CELERY_RESULT_BACKEND=one)
+
+
+def test_a_key_that_would_leave_the_machine_without_tls_is_refused_unless_its_setting_is_named(
+    environment: Environment,
+) -> None:
+    cases: list[tuple[str, str, dict[str, str]]] = [
+        ("REDIS_URL", "redis://:hunter5@db:6379", {}),
+        ("REDIS_URL", "redis://db:6379", {"REDIS_PASSWORD": "hunter5-hunter5-hunter5"}),
+        ("CELERY_BROKER_URL", "amqp://mq:hunter5@mq.internal//", {}),
+        ("CELERY_RESULT_BACKEND", "redis://u:hunter5@10.0.0.5/1", {}),
+        ("OPENAI_BASE_URL", "http://models.internal/v1", {"OPENAI_API_KEY": "hunter5", "OPENAI_MODEL": "m"}),
+        ("CRM_BASE_URL", "http://crm.internal", {"CRM_TOKEN": "hunter5"}),
+        ("STORAGE_ENDPOINT_URL", "http://s3.internal", STORAGE),
+    ]
+    for name, value, more in cases:
+        told = refusal(environment, **{name: value}, **more)
+        assert name in told and "without TLS" in told and "ALLOW_INSECURE" in told
+        assert "hunter5" not in told
+        environment(ALLOW_INSECURE=f"GOOGLE_LEAD_KEY, {name}")
+        load_settings()
+        environment(**dict.fromkeys((name, *more, "ALLOW_INSECURE"), ""))
+
+
+def test_a_secret_that_can_be_guessed_is_refused_unless_its_setting_is_named(environment: Environment) -> None:
+    for name, value in (
+        ("GOOGLE_LEAD_KEY", "hunter-2-hunter"),
+        ("FACEBOOK_APP_SECRET", "hunter2"),
+        ("FACEBOOK_VERIFY_TOKEN", "hunter2"),
+        ("FLOWER_PASSWORD", "hunter2"),
+        ("REDIS_PASSWORD", "hunter2"),
+        ("OUTBOUND_WEBHOOK_SECRET", "whsec_aHVudGVyMg=="),
+        ("WEBHOOK_SECRETS", '{"shop": "hunter2"}'),
+    ):
+        told = refusal(environment, **{name: value})
+        assert name in told and "less than 16 bytes" in told and "hunter" not in told
+        environment(ALLOW_INSECURE=name.lower())
+        load_settings()
+        environment(**{name: "", "ALLOW_INSECURE": ""})
+    environment(GOOGLE_LEAD_KEY="hunter-2-hunter-")
+
+    load_settings()
+
+
+def test_the_data_folder_is_closed_to_other_users_or_refused(environment: Environment, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    load_settings()
+    assert tmp_path.stat().st_mode & 0o777 == 0o750
+
+    (tmp_path / "broker-password").unlink()
+    (tmp_path / "notes.txt").touch()
+    tmp_path.chmod(0o755)
+    assert "is open to every user" in refusal(environment)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755, "a folder of other things is left alone"
+    environment(ALLOW_INSECURE="DATA_DIR")
+    load_settings()
+
+
+def test_the_file_of_settings_is_closed_to_other_users(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project, "reads_env_file", True)
+    monkeypatch.setattr(project, "_chosen", tmp_path)
+    file = tmp_path / ".env"
+    file.write_text("API_PORT=8123\n")
+    for allowed, mode in (("ENV_FILE", 0o644), ("", 0o640)):
+        file.chmod(0o644)
+        environment(ALLOW_INSECURE=allowed)
+        assert load_settings().api.port == 8123
+        assert file.stat().st_mode & 0o777 == mode

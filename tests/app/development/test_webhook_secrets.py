@@ -43,7 +43,7 @@ def test_an_older_file_keeps_its_secrets_and_gets_the_missing_ones(make_settings
 
 
 def test_a_secret_that_is_set_stays(make_settings: MakeSettings) -> None:
-    settings = make_settings(GOOGLE_LEAD_KEY="of-our-own")
+    settings = make_settings(GOOGLE_LEAD_KEY="a-secret-of-our-own")
 
     assert sorted(webhook_secrets.for_development(settings)) == NAMES[:2]
 

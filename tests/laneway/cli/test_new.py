@@ -41,7 +41,7 @@ def test_a_project_is_complete_and_small(project: Path) -> None:
     assert {"pyproject.toml", "pets/tasks.py", "pets/schedules.py", "workflows/welcome.yaml", ".env.example"} <= files
     assert {"tests/test_tasks.py", "Dockerfile", "docker-compose.yml", "README.md", ".gitignore"} <= files
     assert len(files) < 16
-    assert not [path for path in project.rglob("*") if path.is_file() and "$" in path.read_text("utf-8")]
+    assert not [path for path in project.rglob("*") if path.is_file() and "$name" in path.read_text("utf-8")]
 
 
 def test_its_section_is_valid_and_its_name_is_the_given_one(project: Path) -> None:

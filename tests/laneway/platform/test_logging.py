@@ -13,7 +13,15 @@ from uuid import uuid4
 
 import pytest
 
-from laneway.platform.logging import bind, configure_logging, logger, quiet, unbind_all, wants_json
+from laneway.platform.logging import (
+    bind,
+    configure_logging,
+    logger,
+    quiet,
+    unbind_all,
+    wants_json,
+    without_secrets,
+)
 from laneway.platform.settings import OperationSettings
 from tests.fixtures.logs import log_plainly
 
@@ -190,6 +198,20 @@ def test_logins_are_removed_from_tracebacks(written: Written, as_json: bool) -> 
 
     assert written.text.count("OSError: cannot reach redis://db") == 2
     assert "hunter2" not in written.text
+
+
+def test_tokens_in_addresses_are_hidden_by_their_name_or_their_length() -> None:
+    for given, shown in (
+        (
+            "POST https://x.example/hook?token=hunter2&page=2#end",
+            "POST https://x.example/hook?token=[redacted]&page=2#end",
+        ),
+        ("https://x.example/?X-Amz-Signature=hunter2", "https://x.example/?X-Amz-Signature=[redacted]"),
+        ("https://x.example/?k=0123456789abcdef0123", "https://x.example/?k=[redacted]"),
+        ("https://x.example/?k=short and more", "https://x.example/?k=short and more"),
+        ("no address ?token=5", "no address ?token=5"),
+    ):
+        assert without_secrets({"url": [given]}) == {"url": [shown]}
 
 
 def test_an_address_without_a_login_is_unchanged(lines: Written) -> None:

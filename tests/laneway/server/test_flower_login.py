@@ -24,9 +24,9 @@ def test_a_password_is_generated_once_and_only_our_user_can_read_it(make_setting
 
 
 def test_a_configured_password_is_used_and_not_written_to_disk(make_settings: MakeSettings) -> None:
-    settings = make_settings(FLOWER_USER="ann", FLOWER_PASSWORD="open sesame")
+    settings = make_settings(FLOWER_USER="ann", FLOWER_PASSWORD="open sesame, open")
 
-    assert flower_login.login(settings) == "ann:open sesame"
+    assert flower_login.login(settings) == "ann:open sesame, open"
     assert not settings.storage.folder.exists()
 
 
@@ -37,14 +37,14 @@ def test_the_hint_names_the_source_of_the_password_but_not_the_password(make_set
     assert password not in flower_login.login_hint(settings)
     assert str(settings.storage.folder / flower_login.FILE) in flower_login.login_hint(settings)
     assert (
-        flower_login.login_hint(make_settings(FLOWER_PASSWORD="s3cret-word"))
+        flower_login.login_hint(make_settings(FLOWER_PASSWORD="s3cret-word-of-ann"))
         == "user laneway, password in FLOWER_PASSWORD"
     )
 
 
 def test_a_password_outside_ascii_is_refused(make_settings: MakeSettings) -> None:
     with pytest.raises(ConfigError, match="FLOWER_PASSWORD must consist of ASCII"):
-        flower_login.login(make_settings(FLOWER_PASSWORD="grüße"))
+        flower_login.login(make_settings(FLOWER_PASSWORD="grüße-grüße-grüße"))
 
 
 def test_an_empty_password_file_never_means_no_password(make_settings: MakeSettings) -> None:

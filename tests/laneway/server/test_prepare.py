@@ -47,7 +47,7 @@ def test_prepare_creates_the_tables_and_can_be_repeated(make_settings: MakeSetti
 
 def test_prepare_waits_for_a_broker_that_starts_late(make_settings: MakeSettings, tmp_path: Path) -> None:
     server = RunningValkey(tmp_path / "late", port=free_port())
-    settings = make_settings(REDIS_PORT=str(server.port))
+    settings = make_settings(REDIS_URL=server.url())
     waiting = threading.Thread(target=wait_for_broker, args=(settings,), kwargs={"wait_seconds": 20})
 
     waiting.start()

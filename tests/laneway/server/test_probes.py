@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 from collections.abc import Generator
 from datetime import timedelta
@@ -19,7 +20,9 @@ from laneway.platform.db.models import Worker
 from laneway.platform.db.session import Database
 from laneway.server import health
 from laneway.server.probes import BEAT_LOCK, Probe, beat_holds_lock, broker_answers, http_answers, worker_reports
+from laneway.server.valkey import embedded_argv
 from tests.fixtures.valkey import RedisUrls, free_port
+from tests.fixtures.waiting import wait_until
 from tests.laneway.server.conftest import MakeSettings
 
 ALL_ADDRESSES = ".".join("0000")
@@ -86,7 +89,13 @@ def test_the_health_check_of_a_container_probes_its_own_process(
 
 
 def test_a_broker_is_ready_when_it_answers(make_settings: MakeSettings, redis_urls: RedisUrls) -> None:
-    assert is_ready(broker_answers(make_settings(REDIS_PORT=str(redis_urls.valkey.port))))
+    embedded = make_settings(REDIS_PORT=str(free_port()))
+    server = subprocess.Popen(embedded_argv(embedded))
+    try:
+        wait_until(lambda: is_ready(broker_answers(embedded)), seconds=10)
+    finally:
+        server.kill()
+        server.wait()
     assert not is_ready(broker_answers(make_settings(REDIS_PORT=str(free_port()))))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -16,6 +19,9 @@ from app.core.queues import QUEUES, WORKERS
 from app.core.settings import ROOT, Settings
 from laneway.server.probes import web_address
 from laneway.server.processes import broker, processes, program, worker_command, worker_groups
+from laneway.server.valkey import find_binary, server_pid
+from tests.fixtures.valkey import free_port
+from tests.fixtures.waiting import wait_until
 from tests.laneway.server.conftest import MakeSettings
 
 PREPARED = "laneway prepare && exec "
@@ -85,7 +91,7 @@ def test_docker_compose_starts_the_same_processes(make_settings: MakeSettings, e
 
     services = compose()["services"]
 
-    assert services.pop("broker")["command"][0] == "valkey-server"
+    assert "exec docker-entrypoint.sh valkey-server " in services.pop("broker")["command"][-1]
     for name, service in services.items():
         shell, option, line = service["command"]
         assert (shell, option) == ("sh", "-c")
@@ -110,7 +116,8 @@ def test_containers_publish_their_ports_on_loopback_only() -> None:
 
 
 def test_the_broker_container_persists_what_the_embedded_broker_persists() -> None:
-    words = compose()["services"]["broker"]["command"][1:]
+    command = compose()["services"]["broker"]["command"][-1]
+    words = shlex.split(command.partition("exec ")[2])[3:]
 
     options = dict(zip(words[::2], words[1::2], strict=True))
     assert options == {
@@ -119,8 +126,28 @@ def test_the_broker_container_persists_what_the_embedded_broker_persists() -> No
         "--save": "",
         "--databases": "16",
         "--maxmemory-policy": "noeviction",
-        "--protected-mode": "no",
+        "--protected-mode": "yes",
     }
+
+
+def test_the_broker_container_asks_for_a_password_that_no_command_line_shows(tmp_path: Path) -> None:
+    command = compose()["services"]["broker"]["command"][-1].replace("$$", "$").replace("/data/", f"{tmp_path}/")
+    (tmp_path / "docker-entrypoint.sh").write_text('#!/bin/sh\nshift; exec "$@"\n')
+    (tmp_path / "docker-entrypoint.sh").chmod(0o755)
+    port = free_port()
+    line = (
+        command.replace("valkey-server", "valkey-server " + str(find_binary()), 1) + f" --port {port} --bind 127.0.0.1"
+    )
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDISCLI_AUTH": "pl4nted-password"}
+    server = psutil.Popen(["sh", "-c", line], env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: server_pid("127.0.0.1", port, password="pl4nted-password") == server.pid, seconds=10)
+        assert server_pid("127.0.0.1", port) is None
+        assert "pl4nted-password" not in " ".join(server.cmdline())
+        assert (tmp_path / "password.conf").stat().st_mode & 0o077 == 0
+    finally:
+        server.kill()
+        server.wait()
 
 
 def test_containers_receive_every_setting_that_applies_to_them() -> None:

@@ -1,7 +1,10 @@
 # celery 5.7
 
+import re
 from collections.abc import Iterator, MutableMapping
 from typing import Any
+
+HIDDEN_SETTINGS: re.Pattern[str]
 
 class Settings(MutableMapping[str, Any]):
     changes: dict[str, Any]
@@ -15,4 +18,5 @@ class Settings(MutableMapping[str, Any]):
     def __getattr__(self, name: str) -> Any: ...
     def __setattr__(self, name: str, value: Any) -> None: ...
 
+def bugreport(app: Any) -> str: ...
 def find_app(app: str) -> Any: ...

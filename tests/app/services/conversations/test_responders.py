@@ -37,8 +37,9 @@ QUESTION = "How long may I return a bicycle?"
 def model(asked: HttpRequest) -> HttpReply:
     """A small chat completions server that quotes the passage with most words of the last message."""
     messages = asked.json()["messages"]
-    wanted = set(re.findall(r"\w{4,}", messages[-1]["content"].lower()))
-    found = re.findall(r"^\[(\d+)\] (.*?)\n(.*?)(?=\n\n\[\d+\] |\Z)", messages[0]["content"], re.S | re.M)
+    material, question = re.split(r"^=== data \w+ ===$", messages[-1]["content"], flags=re.M)[1:]
+    wanted = set(re.findall(r"\w{4,}", question.lower()))
+    found = re.findall(r"^\[(\d+)\] (.*?)\n(.*?)(?=\n\n\[\d+\] |\Z)", material.strip(), re.S | re.M)
     best = max(found, key=lambda item: len(wanted & set(re.findall(r"\w{4,}", item[2].lower()))), default=None)
     text = f"{best[2]} [{best[0]}]" if best else "That is not in the documents. [1]"
     return HttpReply(

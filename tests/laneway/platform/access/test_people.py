@@ -12,7 +12,6 @@ from app.core.settings import Settings, load_settings
 from laneway.platform.access.people import SESSION_KEY_FILE, People
 from laneway.platform.access.roles import SCOPES, Person, Role, Roles
 from laneway.platform.access.scopes import Scope
-from laneway.platform.access.secret_file import SecretFileUnusable, stored_secret
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings.people import PeopleSettings
 from tests.fixtures.platform import Environment
@@ -186,16 +185,3 @@ def test_settings_that_would_leave_a_door_open_or_shut_are_refused(
 
     assert problem in str(refused.value)
     assert "secret@host" not in str(refused.value)
-
-
-def test_a_secret_is_generated_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
-    path = tmp_path / "data" / "secret"
-    secret = stored_secret(path, setting="SESSION_SECRET")
-
-    assert stored_secret(path, setting="SESSION_SECRET") == secret
-    assert len(secret) >= 32
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert [each.name for each in path.parent.iterdir()] == ["secret"]
-    path.write_text("\n")
-    with pytest.raises(SecretFileUnusable, match=r"it is empty.*set SESSION_SECRET"):
-        stored_secret(path, setting="SESSION_SECRET")

@@ -48,7 +48,7 @@ def test_a_variable_that_resembles_a_setting_is_named(folder: Path, name: str, m
 @pytest.mark.parametrize(
     "name",
     [
-        *("PATH", "HOME", "LANG", "PWD", "REDIS_PASSWORD", "XDG_DATA_DIRS", "CELERY_LOG_LEVEL", "FLOWER_CONF"),
+        *("PATH", "HOME", "LANG", "PWD", "XDG_DATA_DIRS", "CELERY_LOG_LEVEL", "FLOWER_CONF"),
         *("API_SERVICE_HOST", "REDIS_PORT_6379_TCP", "REDIS_PORT_6379_TCP_PORT", "POSTGRES_URL", "SMTP_USERNAME"),
         "REDIS_URL",
     ],

@@ -1,0 +1,3 @@
+from typing import Any
+
+def saferepr(o: Any, maxlen: int | None = None, maxlevels: int = 3) -> str: ...
