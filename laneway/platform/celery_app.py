@@ -24,6 +24,7 @@ from laneway.platform.queues import LANE_WEIGHTS, queues
 from laneway.platform.registry import registry
 from laneway.platform.schedules.entry import Schedule, check_schedules
 from laneway.platform.settings import Settings, settings_warnings
+from laneway.platform.signing_check import check_signing
 from laneway.platform.submission.routes import TaskRoutes
 from laneway.worker.hand_on import SETTING as HAND_ON_SETTING
 
@@ -128,6 +129,10 @@ def _warn_of_settings(sender: Any, **_: Any) -> None:
 def _load_tasks_in_worker(sender: Any, **_: Any) -> None:
     """Load the tasks when a worker or Beat imports its modules."""
     if sender in _declarations:
+        try:
+            check_signing(_declarations[sender].settings)
+        except ConfigError as error:
+            sys.exit(str(error))
         load_tasks_or_exit(sender)
 
 
@@ -195,6 +200,8 @@ def _install_engine(app: Celery, config: Settings) -> None:
         lease=config.tasks.lease_seconds,
         weights={name: LANE_WEIGHTS[lane] for name, lane in queues.items()},
         connection={"socket_connect_timeout": 3, "socket_timeout": 10},
+        key_ring=config.keys.ring_path if config.keys.signs else None,
+        signing=config.keys.signing if config.keys.signs else None,
     )
 
 

@@ -19,11 +19,13 @@ from laneway.platform.settings.groups import (
     StorageSettings,
     TaskSettings,
 )
+from laneway.platform.settings.keys import KeySettings
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
 
 __all__ = [
     "ApiSettings",
     "Group",
+    "KeySettings",
     "OperationSettings",
     "OutboundSettings",
     "Port",
@@ -51,6 +53,7 @@ class Settings(BaseModel):
     api: ApiSettings
     outbound: OutboundSettings
     operation: OperationSettings
+    keys: KeySettings
 
     def contradictions(self) -> list[str]:
         """Return one sentence per contradiction between settings of different groups. An application may add more."""
