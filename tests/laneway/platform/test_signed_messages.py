@@ -158,7 +158,7 @@ def test_in_production_a_process_without_keys_does_not_start_unless_it_is_told_t
     check(ENVIRONMENT="production", MESSAGE_SIGNING="off")
     with pytest.raises(ConfigError, match=r"Messages are not signed: .* set KEY_RING_FILE .* or MESSAGE_SIGNING=off"):
         check(ENVIRONMENT="production")
-    with pytest.raises(ConfigError, match="KEY_RING_FILE: The key ring .* does not exist; `laneway keys create`"):
+    with pytest.raises(ConfigError, match=r"KEY_RING_FILE: The key ring .* does not exist; `laneway keys create`"):
         check(KEY_RING_FILE=str(tmp_path / "none.json"))
     with pytest.raises(ConfigError, match="MESSAGE_SIGNING=require needs KEY_RING_FILE"):
         check(MESSAGE_SIGNING="require")

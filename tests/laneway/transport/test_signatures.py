@@ -207,11 +207,15 @@ def test_control_commands_of_others_copies_and_old_ones_are_ignored(
     make_app: MakeApp, ring: Path, engine_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app, calls = make_app(key_ring=ring), list[Any]()
-    node: Any = app.control.mailbox.Node("w1@test", handlers={"shout": lambda state, **_: calls.append(1)}, state=app)  # pyright: ignore[reportUnknownLambdaType]
+
+    def shout(*_: Any, **__: Any) -> None:
+        calls.append(1)
+
+    node: Any = app.control.mailbox.Node("w1@test", handlers={"shout": shout}, state=app)
     channel_name = Keyspace("", DATABASE).fanout("celery.pidbox")
     with app.connection_for_read() as connection, redis.Redis.from_url(engine_url) as client:
         node.channel = connection.channel()
-        consumer = node.listen(callback=lambda body, message: node.handle_message(body, message))
+        consumer = node.listen(callback=node.handle_message)
         with client.pubsub(ignore_subscribe_messages=True) as listening:
             listening.subscribe(channel_name)
             listening.get_message(timeout=5)
@@ -239,7 +243,7 @@ def test_a_broadcast_has_an_age_and_an_exchange(ring: Path, monkeypatch: pytest.
         signer.check_broadcast("celery.pidbox", payload, receiver="a")
     now = time.time()
     monkeypatch.setattr(signatures, "time", lambda: now + 61)
-    with pytest.raises(NotSigned, match="it was signed 6[12] s ago: it is a copy, or the clocks"):
+    with pytest.raises(NotSigned, match=r"it was signed 6[12] s ago: it is a copy, or the clocks"):
         signer.check_broadcast("celeryev", payload, receiver="a")
 
 
