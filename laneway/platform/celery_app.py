@@ -35,6 +35,8 @@ WORKER_MODULES: Final = ("laneway.platform.execution.worker_signals",)
 TASK_MODULES: Final = "The list of task modules"
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
 """Priorities in kombu's Redis transport, where 0 goes first."""
+SIGNING_SERIALIZER: Final = "auth"
+"""Celery's serializer that signs with the private key of a certificate (`app.setup_security()`)."""
 VISIBILITY_TIMEOUT = 3600
 """Seconds after which kombu's Redis transport delivers an unacknowledged message again; more than a task may run."""
 
@@ -66,8 +68,10 @@ def configure_celery(
         raise ConfigError("No queue is declared: call declare_queues before the Celery app is made.")
     _check_broker(app, settings)
     declared = _declarations[app] = _Declarations(tuple(tasks), tuple(schedules), named_by, settings)
+    own_serializers = _own_serializers(app)
     own_routes, own_schedule = _as_routes(app.conf.task_routes), dict(app.conf.beat_schedule or {})
     app.conf.update(_broker(settings), **_tasks(settings), **_beat(settings, declared.schedules))
+    app.conf.update(own_serializers)
     app.conf.task_routes = (_routes(app, settings), *own_routes)
     app.conf.beat_schedule = own_schedule | app.conf.beat_schedule
     app.backend_cls = settings.redis.result_url  # Celery would read CELERY_RESULT_BACKEND before this setting
@@ -255,6 +259,17 @@ def _tasks(config: Settings) -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "timezone": "UTC",
     }
+
+
+def _own_serializers(app: Celery) -> dict[str, Any]:
+    """The settings of an app that signs its messages with Celery's serializer `auth`, which stay in force.
+
+    The platform stores results as JSON all the same.
+    """
+    if app.conf.task_serializer != SIGNING_SERIALIZER:
+        return {}
+    accepted = sorted({*app.conf.accept_content} - {"json"})
+    return {"task_serializer": SIGNING_SERIALIZER, "accept_content": accepted, "result_accept_content": ["json"]}
 
 
 def _beat(config: Settings, schedules: Iterable[Schedule]) -> dict[str, Any]:

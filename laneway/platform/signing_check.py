@@ -12,7 +12,7 @@ NO_KEYS = (
 )
 NOT_ON_ENGINE = (
     "MESSAGE_SIGNING={signing} needs the delivery engine, which this broker does not use: set MESSAGE_SIGNING=off, and "
-    "sign with Celery's own serializer (CELERY_TASK_SERIALIZER=auth)."
+    "sign with the serializer `auth` of your own Celery app."
 )
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 from redbeat.schedulers import get_redis
 from structlog.testing import capture_logs
 
 from laneway.engine import MessageState
+from laneway.platform.celery_app import configure_celery
 from laneway.platform.db.session import Database
 from laneway.platform.errors import ConfigError, WrongState
 from laneway.platform.history.adoption import NOT_SIGNED
@@ -20,7 +22,9 @@ from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.intake import Intake
 from laneway.platform.schedules import scheduler, stored_entry
 from laneway.platform.schedules.scheduler import BeatScheduler
+from laneway.platform.settings import Settings
 from laneway.platform.signing_check import check_signing
+from laneway.platform.task_messages import TaskMessages
 from laneway.schemas.task import TaskState
 from laneway.transport.codec import to_message
 from laneway.transport.key_ring import create_ring
@@ -145,6 +149,15 @@ def test_a_schedule_that_somebody_changed_is_not_sent_and_is_stored_again(
     text = " ".join(str(entry["event"]) for entry in logs)
     assert "redbeat:chore is not signed by us and is not sent: Its signature" in text
     assert "redbeat:stranger is not signed by us and is not sent: It has no signature" in text
+
+
+def test_an_app_that_signs_with_celerys_own_serializer_keeps_it(platform_settings: Settings) -> None:
+    app = Celery("own", set_as_current=False)
+    app.conf.update(task_serializer="auth", accept_content=["auth"])
+    configure_celery(app, platform_settings)
+    assert (app.conf.task_serializer, app.conf.accept_content) == ("auth", ["auth"])
+    assert (app.conf.result_serializer, app.conf.result_accept_content) == ("json", ["json"])
+    assert not TaskMessages(app).can_build, "the platform sends by Celery, which serializes and signs"
 
 
 def test_in_production_a_process_without_keys_does_not_start_unless_it_is_told_to(
