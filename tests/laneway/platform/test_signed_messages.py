@@ -66,7 +66,8 @@ def forge(platform: Platform, id: str, queue: str = QUEUE) -> None:
 
 def take(platform: Platform) -> Any:
     """The next message, as a worker gets it; None if there is none, or it became a dead letter."""
-    with platform.app.connection_for_read() as connection:
+    connection: Any = platform.app.connection_for_read()
+    with connection:
         return connection.channel().basic_get(QUEUE)
 
 

@@ -75,6 +75,11 @@ def why(info: MessageInfo) -> tuple[str, str]:
     return info.dead_info.reason, info.dead_info.error
 
 
+def connect(url: str) -> Any:
+    """A client of the broker, as any program on its network can have one."""
+    return redis.Redis.from_url(url)  # pyright: ignore[reportUnknownMemberType]
+
+
 def stored(engine: Engine) -> Message:
     (info,) = engine.peek(QUEUE, MessageState.READY)
     return info.stored.message
@@ -127,7 +132,7 @@ def test_a_record_that_was_changed_on_the_server_is_a_dead_letter(
     app = make_app(key_ring=ring)
     app.send_task("note", ("pay 1",))
     key = engine.keys.key(QUEUE, "messages")
-    with redis.Redis.from_url(engine_url) as client:
+    with connect(engine_url) as client:
         ((id, record),) = client.hgetall(key).items()
         assert b"pay 1" in record
         client.hset(key, id, record.replace(b"pay 1", b"pay 9"))
@@ -213,7 +218,8 @@ def test_control_commands_of_others_copies_and_old_ones_are_ignored(
 
     node: Any = app.control.mailbox.Node("w1@test", handlers={"shout": shout}, state=app)
     channel_name = Keyspace("", DATABASE).fanout("celery.pidbox")
-    with app.connection_for_read() as connection, redis.Redis.from_url(engine_url) as client:
+    connection: Any = app.connection_for_read()
+    with connection, connect(engine_url) as client:
         node.channel = connection.channel()
         consumer = node.listen(callback=node.handle_message)
         with client.pubsub(ignore_subscribe_messages=True) as listening:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from celery import Celery
-from kombu.exceptions import DecodeError
+from kombu.exceptions import KombuError
 
 import laneway
 from laneway.engine import Engine, MessageState
@@ -22,7 +23,7 @@ QUEUE = "celery"
 def main() -> None:
     """Send a signed task and one whose signature was damaged, and run what may run."""
     folder = Path(os.environ["CERTIFICATES"])
-    app = Celery("auth", broker=os.environ["BROKER"])
+    app: Any = Celery("auth", broker=os.environ["BROKER"])
     laneway.install(app, results=False)
     app.conf.update(
         security_key=str(folder / "key.pem"),
@@ -37,17 +38,17 @@ def main() -> None:
     app.setup_security()
 
     @app.task(name="note")
-    def note(text: str) -> None:
+    def note(text: str) -> None:  # pyright: ignore[reportUnusedFunction]
         print("ran", text)
 
     engine = Engine.from_url(os.environ["BROKER"])
-    note.delay("first")
-    note.delay("damaged")
+    app.send_task("note", ("first",))
+    app.send_task("note", ("damaged",))
     _damage(engine, engine.peek(QUEUE, MessageState.READY)[1].stored.id)
     worker = InlineWorker(app, (QUEUE,))
     try:
         list(worker.run_due())
-    except DecodeError as error:
+    except KombuError as error:
         print("refused", error)
 
 
