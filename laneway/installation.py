@@ -22,11 +22,13 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from laneway.engine.errors import LanewayError
 from laneway.engine.round_robin import MAX_WEIGHT
+from laneway.transport.signatures import RING_OPTION, SIGNING_OPTION, Signing
 from laneway.worker.task_classes import use_engine_classes
 
 if TYPE_CHECKING:
@@ -91,6 +93,8 @@ class Options:
     zero_goes_first: bool | None
     connection: Mapping[str, Any] | None = field(repr=False)  # it may hold a password
     results: bool
+    key_ring: str | None = None
+    signing: str | None = None
 
     @property
     def transport_options(self) -> dict[str, Any]:
@@ -103,6 +107,8 @@ class Options:
             "global_keyprefix": self.global_keyprefix,
             "zero_goes_first": self.zero_goes_first,
             "connection": None if self.connection is None else dict(self.connection),
+            RING_OPTION: self.key_ring,
+            SIGNING_OPTION: self.signing,
         }
         return {name: value for name, value in options.items() if value is not None}
 
@@ -153,6 +159,8 @@ def install(
     zero_goes_first: bool | None = None,
     connection: Mapping[str, Any] | None = None,
     results: bool = True,
+    key_ring: str | Path | None = None,
+    signing: str | None = None,
 ) -> Installation:
     """Make this app use the engine. The returned Installation shows the settings that were made.
 
@@ -164,12 +172,15 @@ def install(
     `zero_goes_first`: priority 0 goes first, as in kombu's Redis transport; else 9. All apps of a broker need the same.
     `connection`: redis-py's connection settings for the broker, such as `socket_timeout`.
     `results`: use the engine's connections and group commit for the project's result backend, if that is on Redis.
+    `key_ring`: the file with the keys that sign messages (`laneway keys create`). `signing`: "require" (with a key ring
+    the default), so that messages without a valid signature become dead letters; "sign" accepts all; or "off".
 
     Raises InvalidOption, InstalledTooLate, AlreadyInstalled. With a broker that is not Redis or Valkey, Celery
     raises InvalidUrl when it connects.
     """
     simple = (poll_interval, cancel_signal, global_keyprefix, zero_goes_first)
-    options = Options(lease, _copy(weights), *simple, _copy(connection), results)
+    ring = None if key_ring is None else str(key_ring)
+    options = Options(lease, _copy(weights), *simple, _copy(connection), results, ring, signing)
     _check(options)
     before = _installed.get(app)
     if before is not None and before != options:
@@ -210,6 +221,10 @@ def _check(options: Options) -> None:
     ):
         value = shown("connection", options.connection)
         raise InvalidOption("connection", "a mapping of redis-py's connection settings", value)
+    if options.signing is not None and options.signing not in list(Signing):
+        raise InvalidOption("signing", '"require", "sign" or "off"', options.signing)
+    if options.signing not in (None, Signing.OFF) and options.key_ring is None:
+        raise InvalidOption("signing", "without a key_ring be left out", options.signing)
     if not isinstance(cast("object", options.results), bool):
         raise InvalidOption("results", "True or False", options.results)
 

@@ -18,7 +18,16 @@ from laneway.installation import TRANSPORT
 from laneway.transport.connection_options import address_of, settings_of
 
 REDIS_SCHEMES: Final = ("redis", "rediss", "sentinel", "unix", "socket", "redis+socket", "valkey", "valkeys")
-OWN_OPTIONS: Final = ("lease", "weights", "poll_interval", "cancel_signal", "zero_goes_first", "connection")
+OWN_OPTIONS: Final = (
+    "lease",
+    "weights",
+    "poll_interval",
+    "cancel_signal",
+    "zero_goes_first",
+    "connection",
+    "key_ring",
+    "signing",
+)
 """Transport options of the engine that kombu's own transport does not know."""
 
 

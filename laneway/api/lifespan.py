@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from laneway.platform.platform import Platform
+from laneway.platform.signing_check import check_signing
 from laneway.platform.submission.outbox import Relay
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -18,6 +19,7 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 @asynccontextmanager
 async def serving(platform: Platform) -> AsyncGenerator[None]:
     """Serve requests in this block; for the lifespan of an ASGI application. At its end the platform is closed."""
+    check_signing(platform.settings)
     relay = Relay(platform.tasks.outbox)
     relay.start()
     try:

@@ -45,6 +45,8 @@ def explain(error: Exception) -> tuple[str | None, int]:
         return told
     if "laneway.platform.errors" in sys.modules and (told := _of_platform(error)) is not None:
         return told
+    if "laneway.transport.key_ring" in sys.modules and _is_of_key_ring(error):
+        return str(error), FAILED
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         file = f" {error.filename}" if error.filename else ""
         return f"Writing{file} failed: the disk, or a quota on it, is full. Free space on it.", FAILED
@@ -59,6 +61,12 @@ def _of_platform(error: Exception) -> tuple[str, int] | None:
     if not isinstance(error, PlatformError):
         return None
     return str(error), USAGE if isinstance(error, ConfigError) else FAILED
+
+
+def _is_of_key_ring(error: Exception) -> bool:
+    from laneway.transport.key_ring import KeyRingError
+
+    return isinstance(error, KeyRingError)
 
 
 def _of_client(error: Exception) -> tuple[str, int] | None:

@@ -76,7 +76,7 @@ class Broker:
         """`max_queue_size`: most waiting tasks of one queue. `max_unread`: most unrecorded events of one queue."""
         self._app, self._max_queue_size, self._max_unread = app, max_queue_size, max_unread
         self._rate_limits, self._circuit_breaker = rate_limits, CircuitBreaker()
-        self._messages = TaskMessages(app)
+        self.messages = TaskMessages(app)
         self._configured: set[str] = set()
         self._reported: set[tuple[str, str]] = set()
 
@@ -124,7 +124,7 @@ class Broker:
             self.require_engine(f"durability {durability.value!r}")
         with self.guarded():
             self._configure_queue(run.queue)
-            if self.engine is None or not self._messages.can_build:
+            if self.engine is None or not self.messages.can_build:
                 self._send_by_celery(run, delay, durability)
                 return
             message = self._build(run, delay)
@@ -136,7 +136,7 @@ class Broker:
             except TooLate:
                 self._server_clock.forget()
                 raise
-        self._messages.announce([message])
+        self.messages.announce([message])
 
     def publish_many(self, runs: Sequence[TaskRun]) -> list[PlatformError | None]:
         """Put many tasks into their queues, in this order; return the refusal of each, or None.
@@ -144,7 +144,7 @@ class Broker:
         Each task is delivered when it is due. After a refusal, the later tasks of the same ordering key are not sent.
         The engine takes consecutive tasks of one queue together, up to `CHUNK` or `CHUNK_BYTES` in one round trip.
         """
-        if self.engine is None or not self._messages.can_build:
+        if self.engine is None or not self.messages.can_build:
             return self._publish_each(runs)
         refusals = Refusals()
         for queue, batch in self._batches(runs, refusals):
@@ -167,7 +167,7 @@ class Broker:
                 self._server_clock.forget()
             for message, result in zip(messages, results, strict=True):
                 refusals.note(message.run, refusal_of(result))
-            self._messages.announce([message for message in messages if refusals.by_id[message.run.id] is None])
+            self.messages.announce([message for message in messages if refusals.by_id[message.run.id] is None])
         return refusals.of(runs)
 
     def purge(self, queue: str) -> int:
@@ -290,7 +290,7 @@ class Broker:
             self.engine.close()
 
     def _build(self, run: TaskRun, delay: float) -> TaskMessage:
-        return self._messages.build(run, delay=delay, priority=self._message_priority(run.priority))
+        return self.messages.build(run, delay=delay, priority=self._message_priority(run.priority))
 
     def _batches(self, runs: Sequence[TaskRun], refusals: Refusals) -> Iterator[tuple[str, list[TaskMessage]]]:
         """Yield the messages of consecutive rows of one queue. Each batch is built when it is needed.
@@ -299,7 +299,7 @@ class Broker:
         """
         for queue, same_queue in groupby(runs, key=attrgetter("queue")):
             messages = self._build_each(same_queue, refusals)
-            for batch in split(messages, _body_bytes, most=CHUNK, most_bytes=CHUNK_BYTES):
+            for batch in split(messages, attrgetter("size"), most=CHUNK, most_bytes=CHUNK_BYTES):
                 yield queue, batch
 
     def _build_each(self, runs: Iterable[TaskRun], refusals: Refusals) -> Iterator[TaskMessage]:
@@ -402,7 +402,3 @@ class Broker:
 def seconds_until_due(run: TaskRun) -> float:
     """Return the seconds until a task is due; zero or less when it is due or has no due time."""
     return (run.due_at - clock.now()).total_seconds() if run.due_at else 0
-
-
-def _body_bytes(message: TaskMessage) -> int:
-    return len(message.envelope.body)

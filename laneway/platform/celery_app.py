@@ -24,6 +24,7 @@ from laneway.platform.queues import LANE_WEIGHTS, queues
 from laneway.platform.registry import registry
 from laneway.platform.schedules.entry import Schedule, check_schedules
 from laneway.platform.settings import Settings, settings_warnings
+from laneway.platform.signing_check import check_signing
 from laneway.platform.submission.routes import TaskRoutes
 from laneway.worker.hand_on import SETTING as HAND_ON_SETTING
 from laneway.worker.masking import mask_settings
@@ -35,6 +36,8 @@ WORKER_MODULES: Final = ("laneway.platform.execution.worker_signals",)
 TASK_MODULES: Final = "The list of task modules"
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
 """Priorities in kombu's Redis transport, where 0 goes first."""
+SIGNING_SERIALIZER: Final = "auth"
+"""Celery's serializer that signs with the private key of a certificate (`app.setup_security()`)."""
 VISIBILITY_TIMEOUT = 3600
 """Seconds after which kombu's Redis transport delivers an unacknowledged message again; more than a task may run."""
 
@@ -67,8 +70,10 @@ def configure_celery(
     mask_settings()
     _check_broker(app, settings)
     declared = _declarations[app] = _Declarations(tuple(tasks), tuple(schedules), named_by, settings)
+    own_serializers = _own_serializers(app)
     own_routes, own_schedule = _as_routes(app.conf.task_routes), dict(app.conf.beat_schedule or {})
     app.conf.update(_broker(settings), **_tasks(settings), **_beat(settings, declared.schedules))
+    app.conf.update(own_serializers)
     app.conf.task_routes = (_routes(app, settings), *own_routes)
     app.conf.beat_schedule = own_schedule | app.conf.beat_schedule
     app.backend_cls = settings.redis.result_url  # Celery would read CELERY_RESULT_BACKEND before this setting
@@ -130,6 +135,10 @@ def _warn_of_settings(sender: Any, **_: Any) -> None:
 def _load_tasks_in_worker(sender: Any, **_: Any) -> None:
     """Load the tasks when a worker or Beat imports its modules."""
     if sender in _declarations:
+        try:
+            check_signing(_declarations[sender].settings)
+        except ConfigError as error:
+            sys.exit(str(error))
         load_tasks_or_exit(sender)
 
 
@@ -198,6 +207,8 @@ def _install_engine(app: Celery, config: Settings) -> None:
         lease=config.tasks.lease_seconds,
         weights={name: LANE_WEIGHTS[lane] for name, lane in queues.items()},
         connection={"socket_connect_timeout": 3, "socket_timeout": 10},
+        key_ring=config.keys.ring_path if config.keys.signs else None,
+        signing=config.keys.signing if config.keys.signs else None,
     )
 
 
@@ -251,6 +262,17 @@ def _tasks(config: Settings) -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "timezone": "UTC",
     }
+
+
+def _own_serializers(app: Celery) -> dict[str, Any]:
+    """The settings of an app that signs its messages with Celery's serializer `auth`, which stay in force.
+
+    The platform stores results as JSON all the same.
+    """
+    if app.conf.task_serializer != SIGNING_SERIALIZER:
+        return {}
+    accepted = sorted({*app.conf.accept_content} - {"json"})
+    return {"task_serializer": SIGNING_SERIALIZER, "accept_content": accepted, "result_accept_content": ["json"]}
 
 
 def _beat(config: Settings, schedules: Iterable[Schedule]) -> dict[str, Any]:

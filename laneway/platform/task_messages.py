@@ -24,11 +24,12 @@ from laneway.engine.errors import EngineError
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import Unsendable
-from laneway.platform.history.adoption import PAYLOAD_UNKNOWN
+from laneway.platform.history.adoption import NOT_SIGNED, PAYLOAD_UNKNOWN
 from laneway.platform.logging import without_secrets
 from laneway.platform.submission.acceptance import unique_of
 from laneway.platform.submission.routes import TaskRoutes
 from laneway.transport.codec import message_options, to_message
+from laneway.transport.signatures import Signer, signer_of
 from laneway.worker.producer import publish_task_sent
 
 MOST_SHOWN: Final = 1024
@@ -53,6 +54,11 @@ class TaskMessage:
     headers: dict[str, Any]
     body: Any
     sent_event: dict[str, Any] | None
+
+    @property
+    def size(self) -> int:
+        """The bytes of its body."""
+        return len(self.envelope.body)
 
 
 class TaskMessages:
@@ -98,6 +104,7 @@ class TaskMessages:
                 "properties": made.properties | _properties(run, priority),
             }
         )
+        envelope = self.signer.sign(run.queue, envelope)
         return TaskMessage(run, envelope, made.headers | headers_of(run), made.body, made.sent_event)
 
     def announce(self, messages: Sequence[TaskMessage]) -> None:
@@ -120,6 +127,11 @@ class TaskMessages:
             for message in messages:
                 route = {"exchange": "", "routing_key": message.run.queue, "queue": message.run.queue}
                 publish_task_sent(producer.channel, self._dispatcher, (message.sent_event or {}) | route)
+
+    @cached_property
+    def signer(self) -> Signer:
+        """Signs and verifies the messages of this app. Raises KeyRingUnusable."""
+        return signer_of(self._app.conf.broker_transport_options or {})
 
     @cached_property
     def _announces(self) -> bool:
@@ -151,6 +163,8 @@ def check_sendable(run: TaskRun) -> None:
         time_limits(run)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise Unsendable(run.id, f"{type(error).__name__}: {error}"[:500]) from error
+    if run.options.get(NOT_SIGNED):
+        raise Unsendable(run.id, "its message is not signed by us")
     if is_unknown:
         raise Unsendable(run.id, "its payload is not known")
     if not isinstance(payload, dict):

@@ -16,6 +16,7 @@ from laneway.platform.application import application
 from laneway.platform.db.session import Database
 from laneway.platform.errors import ConfigError, DatabaseUnavailable
 from laneway.platform.settings import Settings
+from laneway.platform.signing_check import check_signing
 from laneway.server.errors import ServerUnreachable
 
 CONNECT_SECONDS = 3
@@ -27,8 +28,10 @@ def prepare(settings: Settings, *, wait_seconds: float = 60, adopt_broker: bool 
 
     Then mark the broker as this installation's; with `adopt_broker`, also one that another installation has marked.
 
-    Raises ServerUnreachable; ForeignBroker; ConfigError for an address that cannot be parsed.
+    Raises ServerUnreachable; ForeignBroker; ConfigError for an address that cannot be parsed, and for a key ring that
+    cannot be used.
     """
+    check_signing(settings)
     wait_for_broker(settings, wait_seconds=wait_seconds)
     wait_for_database(settings, wait_seconds=wait_seconds)
     try:

@@ -26,6 +26,7 @@ from laneway.transport.codec import durability_of, from_delivery, not_after_of, 
 from laneway.transport.lease_keeper import LeaseKeeper
 from laneway.transport.poller import EVENTS, Poller
 from laneway.transport.qos import QoS
+from laneway.transport.signatures import REASON, NotSigned, Signer
 
 logger = logging.getLogger(__name__)
 FETCH_SECONDS = 0.05
@@ -39,6 +40,7 @@ class Transport(Protocol):
     engine: Engine
     lease_keeper: LeaseKeeper
     poller: Poller
+    signer: Signer
     lease_ms: int
     poll_interval: float
     """Seconds between two fetches without a wakeup."""
@@ -142,6 +144,7 @@ class Channel(virtual.Channel):
     def _put(self, queue: str, message: dict[str, Any], **_: Any) -> None:
         try:
             made = to_message(message, zero_goes_first=self._transport.zero_goes_first)
+            made = self._transport.signer.sign(queue, made)
             durability, not_after, version = durability_of(message), not_after_of(message), version_of(message)
             self._transport.engine.put(queue, made, durability=durability, not_after=not_after, version=version)
         except TaskCancelled as error:
@@ -149,7 +152,8 @@ class Channel(virtual.Channel):
 
     def _put_fanout(self, exchange: str, message: dict[str, Any], routing_key: str, **_: Any) -> None:
         del routing_key
-        channel, payload = self._keys.fanout(exchange), dumps(message)
+        channel = self._keys.fanout(exchange)
+        payload = self._transport.signer.sign_broadcast(exchange, dumps(message))
         if exchange == EVENTS:  # nobody waits for the server's reply to an event
             self._transport.send_without_reply("PUBLISH", channel, payload)
         else:  # a worker must not carry out a control command twice
@@ -260,7 +264,11 @@ class Channel(virtual.Channel):
         if not deliveries:
             raise Empty
         transport.lease_keeper.hold(deliveries[0], since=sent_at)
-        return self._hand_out(deliveries[0], no_ack=no_ack)
+        try:
+            return self._hand_out(deliveries[0], no_ack=no_ack)
+        except NotSigned as error:
+            self._bury_unreadable(deliveries[0], error)
+            raise Empty from error
 
     @property
     def round_robin(self) -> RoundRobin | None:
@@ -356,7 +364,8 @@ class Channel(virtual.Channel):
 
     def _hand_out(self, delivery: Delivery, *, no_ack: bool) -> dict[str, Any]:
         tag = f"{next(_tags)}"
-        raw = from_delivery(delivery, tag, zero_goes_first=self._transport.zero_goes_first)
+        transport = self._transport
+        raw = from_delivery(delivery, tag, zero_goes_first=transport.zero_goes_first, signer=transport.signer)
         if no_ack:
             self._transport.lease_keeper.ack(delivery)
         else:
@@ -364,8 +373,10 @@ class Channel(virtual.Channel):
         return raw
 
     def _bury_unreadable(self, delivery: Delivery, error: ValueError) -> None:
-        logger.error("Message %s cannot be read and becomes a dead letter: %s", delivery.id, error)
-        self._transport.lease_keeper.bury(delivery, reason="malformed", error=str(error))
+        is_forged = isinstance(error, NotSigned)
+        why = "is not signed by us" if is_forged else "cannot be read"
+        logger.error("Message %s %s and becomes a dead letter: %s", delivery.id, why, error)
+        self._transport.lease_keeper.bury(delivery, reason=REASON if is_forged else "malformed", error=str(error))
 
     def _change_queues(self) -> None:
         """Fetch from other queues from the next fetch on. A worker adds its queues one by one."""

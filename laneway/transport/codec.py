@@ -19,6 +19,7 @@ from kombu.utils.json import JSONEncoder, loads
 from laneway.engine.durability import Durability
 from laneway.engine.engine import Delivery
 from laneway.engine.message import MAX_TEXT, PRIORITIES, Message, Stored, Unique, UniqueMode
+from laneway.transport.signatures import NO_SIGNATURES, Signer
 
 HEADER_KEY = "laneway-key"
 HEADER_UNIQUE = "laneway-unique"
@@ -174,9 +175,16 @@ def call_of(message: Message) -> tuple[list[Any], dict[str, Any]]:
         raise ValueError("not the arguments of a task") from error
 
 
-def from_delivery(delivery: Delivery, tag: str, *, zero_goes_first: bool = False) -> dict[str, Any]:
-    """The kombu message of a delivery. `zero_goes_first`: see `to_message`. Raises ValueError for an unreadable one."""
-    raw = from_stored(delivery.stored, queue=delivery.queue, deliveries=delivery.deliveries, tag=tag)
+def from_delivery(
+    delivery: Delivery, tag: str, *, zero_goes_first: bool = False, signer: Signer = NO_SIGNATURES
+) -> dict[str, Any]:
+    """The kombu message of a delivery. `zero_goes_first`: see `to_message`.
+
+    Raises NotSigned for one that the signer does not accept, and ValueError for an unreadable one.
+    """
+    stored = delivery.stored
+    signer.check(delivery.queue, stored.message)
+    raw = from_stored(stored, queue=delivery.queue, deliveries=delivery.deliveries, tag=tag)
     if zero_goes_first:
         raw["properties"]["priority"] = PRIORITIES - 1 - raw["properties"]["priority"]
     raw["headers"][HEADER_LEASE] = str(delivery.lease)

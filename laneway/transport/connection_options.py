@@ -17,6 +17,7 @@ from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
 from laneway.engine.errors import InvalidUrl
+from laneway.transport.signatures import RING_OPTION, SIGNING_OPTION
 
 logger = logging.getLogger(__name__)
 PLAIN, SECURE = "laneway", "laneways"
@@ -42,6 +43,8 @@ _OWN = frozenset(
         "connection",
         "global_keyprefix",
         "zero_goes_first",
+        RING_OPTION,
+        SIGNING_OPTION,
         *_FROM_OPTIONS,
     )
 )

@@ -19,6 +19,7 @@ from laneway.engine.keys import Keyspace
 from laneway.engine.readable import wait_until_readable
 from laneway.engine.round_robin import RoundRobin
 from laneway.transport.codec import UNREADABLE, broadcast_message
+from laneway.transport.signatures import NotSigned, Signer
 
 logger = logging.getLogger(__name__)
 BLOCK_SECONDS = 20
@@ -82,6 +83,7 @@ class Transport(Protocol):
     """What the poller needs of the transport that owns it."""
 
     engine: Engine
+    signer: Signer
 
     @property
     def channels(self) -> Sequence[ConsumingChannel] | None:
@@ -266,7 +268,11 @@ class Poller:
         if kind != b"message" or queue is None:
             return False
         try:
+            self._transport.signer.check_broadcast(exchange, payload, receiver=queue)
             message = broadcast_message(payload)
+        except NotSigned as error:
+            logger.error("A broadcast on %s is not signed by us and is ignored: %s", name.decode(), error)
+            return False
         except ValueError as error:
             logger.error("A broadcast on %s cannot be read and is ignored: %s", name.decode(), error)
             return False

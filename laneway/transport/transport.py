@@ -2,6 +2,7 @@
 
 Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `poll_interval`, seconds between
 two fetches without a wakeup (1) · `cancel_signal`, which ends a running task that was cancelled (none: it runs on) ·
+`key_ring`, the file of the keys that sign messages (none: nothing is signed), and `signing`, `require` or `sign` ·
 `global_keyprefix`, which comes before every key and channel (none) · `zero_goes_first`, to count priorities as kombu's
 Redis transport does (false: 9 goes first) · `master_name` for `sentinel://` · redis-py's
 connection settings in `connection`. A warning names every other option.
@@ -36,6 +37,7 @@ from laneway.transport.event_loop import EventLoopDriver
 from laneway.transport.lease_keeper import LeaseKeeper, shared_lease_keeper
 from laneway.transport.poller import Poller
 from laneway.transport.revocation import revoke_held
+from laneway.transport.signatures import signer_of
 
 logger = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
@@ -72,6 +74,7 @@ class Transport(virtual.Transport):
         self.poll_interval = float(options.get("poll_interval", POLL_SECONDS))
         self.weights: dict[str, int] = options.get("weights", {})
         self.zero_goes_first = bool(options.get("zero_goes_first"))
+        self.signer = signer_of(options)
         self.fanouts: dict[str, str] = {}
         keep_transport(client)
         warn_of_unused(options)

@@ -15,9 +15,12 @@ from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 from laneway.transport.codec import call_of
+from laneway.transport.signatures import NO_SIGNATURES, Signer
 
 PAYLOAD_UNKNOWN: Final = "payload_unknown"
 """The option of a row whose task cannot be sent again: the journal left its body out, and the broker has it no more."""
+NOT_SIGNED: Final = "not_signed"
+"""The option of a row whose message is not signed by us. Its task is never sent: the platform's message would be."""
 POSITIONAL: Final = "args"
 """The field of a payload with the positional arguments that its task cannot take."""
 UNKNOWN = "(unreadable)"
@@ -26,7 +29,7 @@ ID_LIMIT = 155
 """Characters of a task's id: the width of the column."""
 
 
-def run_from_message(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
+def run_from_message(stored: Stored, *, queue: str, at: datetime, signer: Signer = NO_SIGNATURES) -> TaskRun:
     """Make the row of a task from its message, which may contain anything."""
     message = stored.message
     run = run_from_call(
@@ -40,6 +43,8 @@ def run_from_message(stored: Stored, *, queue: str, at: datetime) -> TaskRun:
     )
     if message.body_known and not message.body:
         run.options = {PAYLOAD_UNKNOWN: True}
+    elif not signer.is_ours(queue, message):
+        run.options = {NOT_SIGNED: True}
     return run
 
 

@@ -25,6 +25,7 @@ from laneway.platform.history.adoption import is_storable_id, run_from_message
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.schemas.task import FINISHED, TaskState
+from laneway.transport.signatures import NO_SIGNATURES, Signer
 
 log = logger(__name__)
 
@@ -37,25 +38,32 @@ UNDELIVERABLE: Final = "Undeliverable"
 """The `error_type` of a task whose message became a dead letter."""
 
 
-def record(session: Session, queue: str, events: Sequence[Event], *, find: FindMessage | None = None) -> list[TaskRun]:
+def record(
+    session: Session,
+    queue: str,
+    events: Sequence[Event],
+    *,
+    find: FindMessage | None = None,
+    signer: Signer = NO_SIGNATURES,
+) -> list[TaskRun]:
     """Record a batch; returns the tasks that ended without being completed.
 
     `find` returns the message of a task that has no row: the event that carried it was lost, or recorded elsewhere, or
-    it carries the message without its body.
+    it carries the message without its body. `signer`: says whether a message without a row is signed by us.
 
     If the batch fails, each event is recorded separately. An event that fails then is logged and left out, so that it
     does not block the others. Raises OperationalError or InterfaceError when the database cannot be reached.
     """
     try:
         with session.begin_nested():
-            return JournalProjection(session, queue, find=find).apply(events)
+            return JournalProjection(session, queue, find=find, signer=signer).apply(events)
     except (OperationalError, InterfaceError):
         raise
     except Exception:
         if len(events) <= 1:
             log.exception("event not recorded", queue=queue, events=[(event.task_id, event.kind) for event in events])
             return []
-        return [run for event in events for run in record(session, queue, [event], find=find)]
+        return [run for event in events for run in record(session, queue, [event], find=find, signer=signer)]
 
 
 class JournalProjection:
@@ -65,8 +73,10 @@ class JournalProjection:
     of the task's event, or None when the event changes nothing and is not recorded.
     """
 
-    def __init__(self, session: Session, queue: str, *, find: FindMessage | None = None) -> None:
-        self._session, self._queue, self._find = session, queue, find
+    def __init__(
+        self, session: Session, queue: str, *, find: FindMessage | None = None, signer: Signer = NO_SIGNATURES
+    ) -> None:
+        self._session, self._queue, self._find, self._signer = session, queue, find, signer
         self._runs: dict[str, TaskRun] = {}
         self._attempts: dict[str, dict[int, TaskAttempt]] = {}
         self._new_attempts: list[TaskAttempt] = []
@@ -109,7 +119,7 @@ class JournalProjection:
         if not is_storable_id(event.task_id):
             log.warning("event ignored: the id of its task cannot be stored", task_id=event.task_id)
             return None
-        run = run_from_message(stored, queue=self._queue, at=moment(event.at))
+        run = run_from_message(stored, queue=self._queue, at=moment(event.at), signer=self._signer)
         self._session.add(run)
         self._runs[run.id] = run
         return run

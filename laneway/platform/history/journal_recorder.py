@@ -141,7 +141,7 @@ class JournalRecorder:
 
     def record_missing(self, session: Session, queue: str, events: Sequence[Event]) -> None:
         """Record events that the journal does not have, but that the queue or a result proves."""
-        submit_on_failure(session, record(session, queue, events), self._settings)
+        submit_on_failure(session, record(session, queue, events, signer=self._broker.messages.signer), self._settings)
 
     def _record_batch(self, engine: Engine, queue: str) -> int:
         with self._database.transaction() as session:
@@ -150,7 +150,10 @@ class JournalRecorder:
             if note_older_copy(session, cursor, page):
                 page = self._read(engine, cursor)
             if page.events:
-                ended = record(session, queue, page.events, find=lambda id: self._stored(engine, queue, id))
+                signer = self._broker.messages.signer
+                ended = record(
+                    session, queue, page.events, find=lambda id: self._stored(engine, queue, id), signer=signer
+                )
                 submit_on_failure(session, ended, self._settings)
                 cursor.position = page.events[-1].cursor
             position = cursor.position

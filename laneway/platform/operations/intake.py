@@ -9,7 +9,8 @@ A program that knows nothing but the broker's address sends a task by its name. 
 
 A message is put into the queue of its task's declaration, with its priority and ordering key. One script puts it there
 and removes it from kombu's list (`laneway.adopt.mover`). From the engine's queue `celery` it is removed after it was
-put; a repetition is dropped, because the message keeps its task id. A task that is not
+put; a repetition is dropped, because the message keeps its task id. A signed message is signed again for its new
+queue. One without a valid signature stays so: workers make a dead letter of it if signatures are required. A task not
 registered goes into the queue whose name the list has, where a worker makes a dead letter of it. A message that
 cannot be taken in stays where it is, and is an alert; so is a registered task under a name that nobody declared, which
 another project's worker may be about to take. `laneway queues take-in NAME` takes it in.
@@ -134,7 +135,12 @@ class Intake:
         return sum(code in MOVED for code in codes)
 
     def _take_message(self, engine: Engine, queue: str, message: Message) -> int:
-        if message.name not in registry or not self._put(engine, _target(message.name, queue), _of_engine(message)):
+        if message.name not in registry:
+            return 0
+        target, made = _target(message.name, queue), _of_engine(message)
+        if self._broker.messages.signer.is_ours(queue, message):  # its signature is for the queue in which it lies
+            made = self._broker.messages.signer.sign(target, made)
+        if not self._put(engine, target, made):
             return 0
         return engine.cancel(queue, message.task_id).removed
 

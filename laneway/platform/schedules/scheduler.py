@@ -37,6 +37,7 @@ from redis.exceptions import LockError
 from laneway.platform.broker_errors import translated_errors
 from laneway.platform.errors import BrokerUnavailable, PlatformError
 from laneway.platform.logging import logger
+from laneway.platform.schedules.stored_entry import StoredEntry
 from laneway.platform.schedules.watch import REFUSED
 
 log = logger(__name__)
@@ -53,20 +54,6 @@ MAX_ENTRIES: Final = 10_000
 """Entries whose marks are looked at."""
 
 beat_init.disconnect(acquire_distributed_beat_lock)  # it waits for the lock once, and ends when the broker is away
-
-
-class StoredEntry(RedBeatSchedulerEntry):
-    """An entry of the stored schedule."""
-
-    @classmethod
-    def from_key(cls, key: str, app: Celery | None = None) -> StoredEntry:
-        """Read an entry. Raises KeyError when it does not exist or cannot be read."""
-        try:
-            return super().from_key(key, app=app)
-        except (ValueError, TypeError, AttributeError, LookupError) as error:
-            if type(error) is not KeyError:
-                log.error(f"The schedule entry {key} cannot be read: {error}")
-            raise KeyError(key) from error
 
 
 class BeatScheduler(RedBeatScheduler):

@@ -22,6 +22,7 @@ from laneway.platform.settings.groups import (
     StorageSettings,
     TaskSettings,
 )
+from laneway.platform.settings.keys import KeySettings
 from laneway.platform.settings.people import PeopleSettings
 from laneway.platform.settings.quotas import QuotaSettings
 from laneway.platform.settings.safety import SafetySettings, open_files, unsafe_settings
@@ -34,6 +35,7 @@ __all__ = [
     "ConnectionSettings",
     "DestinationSettings",
     "Group",
+    "KeySettings",
     "OperationSettings",
     "OutboundSettings",
     "PeopleSettings",
@@ -72,6 +74,7 @@ class Settings(BaseModel):
     people: PeopleSettings
     quotas: QuotaSettings
     safety: SafetySettings
+    keys: KeySettings
 
     @property
     def is_authenticating(self) -> bool:
