@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings.base import Group, Port, absolute, project
+from laneway.platform.settings.children import ChildSettings
 from laneway.platform.settings.groups import (
     ApiSettings,
     OperationSettings,
@@ -23,6 +24,7 @@ from laneway.platform.settings.spelling import env_lines, origin, settings_warni
 
 __all__ = [
     "ApiSettings",
+    "ChildSettings",
     "Group",
     "OperationSettings",
     "OutboundSettings",
@@ -51,6 +53,7 @@ class Settings(BaseModel):
     api: ApiSettings
     outbound: OutboundSettings
     operation: OperationSettings
+    children: ChildSettings
 
     def contradictions(self) -> list[str]:
         """Return one sentence per contradiction between settings of different groups. An application may add more."""

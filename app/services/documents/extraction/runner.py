@@ -25,7 +25,9 @@ from app.core.settings import ROOT
 from app.services.documents.extraction.errors import BY_NAME, DocumentError, DocumentTooComplex
 from app.services.documents.extraction.kinds import Kind
 from app.services.documents.extraction.reading import Limits, Report
-from laneway.platform.errors import PlatformError, RetryableError
+from laneway.platform.children import log_outcome
+from laneway.platform.errors import PermanentError, PlatformError, RetryableError
+from laneway.platform.settings import ChildSettings
 
 CLOCK_FACTOR: Final = 3
 """Reading may last this many times its CPU limit on the clock, because the machine may be busy."""
@@ -52,6 +54,16 @@ class ExtractionStalled(RetryableError):
     template = "Document {name!r} was not read within {seconds:g} s."
     name: str
     seconds: float
+
+
+class ExtractionRefused(PermanentError):
+    """The reading process could not be confined, and therefore read nothing."""
+
+    title = "Extraction not confined"
+
+    template = "Document {name!r} was not read, because its reader could not be confined: {reason}."
+    name: str
+    reason: str
 
 
 class ExtractionLost(RetryableError):
@@ -85,19 +97,21 @@ def extract(
     limits: Limits,
     folder: Path,
     report: Report,
+    children: ChildSettings,
     charset: str | None = None,
 ) -> Extracted:
     """Read an open file in a process of its own; `folder` holds the process's temporary files.
 
     `charset` is the encoding that its content type names.
 
-    Raises the errors of `errors` (permanent), ExtractionStalled and ExtractionLost (retryable), and the errors of
-    `report`, which end the process.
+    Raises the errors of `errors` and ExtractionRefused (permanent), ExtractionStalled and ExtractionLost (retryable),
+    and the errors of `report`, which end the process.
     """
     file.flush()
     with TemporaryFile(dir=folder) as target, TemporaryFile(dir=folder) as stderr:
         descriptors = {"file": file.fileno(), "target": target.fileno()}
         job = {"name": name, "claimed": claimed, "charset": charset, "limits": asdict(limits), **descriptors}
+        job["confinement"] = _confinement(children)
         with subprocess.Popen(  # noqa: S603  our own program
             [sys.executable, "-m", "app.services.documents.extraction", json.dumps(job)],
             stdin=subprocess.PIPE,
@@ -119,6 +133,11 @@ def extract(
         return _extracted(result, name, target)
 
 
+def _confinement(children: ChildSettings) -> dict[str, Any]:
+    user, group = children.ids() or (None, None)
+    return {"user": user, "group": group, "required": children.required}
+
+
 def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ} | {"PYTHONUTF8": "1"}
 
@@ -133,6 +152,10 @@ def _read_result(
             content = json.loads(line)
             if "percent" in content:
                 report(content["percent"], content["message"])
+            elif "missing" in content:
+                log_outcome("the reader of a document", content["missing"], content["open"])
+            elif "refused" in content:
+                raise ExtractionRefused(name, content["refused"])
             else:
                 result = content
     return result
