@@ -123,8 +123,8 @@ def _become(wanted: Confinement, outcome: Outcome) -> bool:
     try:
         if wanted.user is not None and wanted.group is not None:
             rights.become(wanted.user, wanted.group)
-    except OSError as error:
-        raise NotConfined(f"it cannot become user {wanted.user}: {error.strerror}") from error
+    except (OSError, OverflowError) as error:
+        raise NotConfined(f"it cannot become user {wanted.user}: {error}") from error
     outcome.attempt("no capabilities", kernel.clear_capabilities)
     if wanted.user is None:
         outcome.missing["another user"] = "it has the user of its parent"

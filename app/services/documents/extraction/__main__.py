@@ -143,7 +143,7 @@ def _give_up_rights(wanted: dict[str, Any], limits: Limits) -> None:
     }
     code = tuple(str(Path(package.__file__ or "").parent) for package in (app, laneway))
     readable = (*PYTHON, *code, *(path for path in sys.path if path.endswith("-packages")))
-    confinement = Confinement(**wanted, readable=readable, reach=code, processes=False, limits=own)
+    confinement = Confinement(**wanted, readable=readable, reach=(*code, sys.base_prefix), processes=False, limits=own)
     try:
         outcome = confine(confinement, before_filter=Thread(target=_exit_with_parent, daemon=True).start)
     except NotConfined as error:
