@@ -11,13 +11,24 @@ from typing import Final
 from laneway.confinement import kernel, landlock, namespaces, rights, seccomp
 
 SYSTEM: Final = (
-    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/opt", "/nix/store",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/etc",
+    "/opt",
+    "/nix/store",
     "/run/systemd/resolve",
-)  # fmt: skip
+)
 """Folders of the system that every program may read, as far as its user may."""
-PYTHON: Final = tuple(dict.fromkeys(
-    path for prefix in (sys.prefix, sys.exec_prefix, sys.base_prefix) for path in (prefix, os.path.realpath(prefix))
-))  # fmt: skip
+PYTHON: Final = tuple(
+    dict.fromkeys(
+        path for prefix in (sys.prefix, sys.exec_prefix, sys.base_prefix) for path in (prefix, os.path.realpath(prefix))
+    )
+)
 """The folders of the Python that runs this."""
 PROC: Final = tuple(f"/proc/{name}" for name in ("cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "sys"))
 """What of /proc does not belong to a process."""

@@ -112,16 +112,7 @@ def extract(
         descriptors = {"file": file.fileno(), "target": target.fileno()}
         job = {"name": name, "claimed": claimed, "charset": charset, "limits": asdict(limits), **descriptors}
         job["confinement"] = _confinement(children)
-        with subprocess.Popen(  # noqa: S603  our own program
-            [sys.executable, "-m", "app.services.documents.extraction", json.dumps(job)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            cwd=ROOT,
-            start_new_session=True,
-            pass_fds=tuple(descriptors.values()),
-            env=_environment(),
-        ) as process:
+        with _start(job, stderr, inherited=tuple(descriptors.values())) as process:
             try:
                 result = _read_result(process, name, report, seconds=CLOCK_FACTOR * limits.seconds)
                 if result is None:
@@ -131,6 +122,19 @@ def extract(
                 process.wait()  # On KeyboardInterrupt, Popen itself waits only a quarter of a second.
         target.seek(0)
         return _extracted(result, name, target)
+
+
+def _start(job: dict[str, Any], stderr: BinaryIO, *, inherited: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  our own program
+        [sys.executable, "-m", "app.services.documents.extraction", json.dumps(job)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        cwd=ROOT,
+        start_new_session=True,
+        pass_fds=inherited,
+        env=_environment(),
+    )
 
 
 def _confinement(children: ChildSettings) -> dict[str, Any]:
