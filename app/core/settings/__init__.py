@@ -80,7 +80,7 @@ class Settings(library.Settings):
         return [
             f"PIPELINE_{name} must not contain DATA_DIR: commands could read the platform's data in {path}"
             for name, paths in (("READABLE", self.pipeline.readable), ("WRITABLE", self.pipeline.writable))
-            for path in paths
+            for path in paths or ()
             if data.is_relative_to(path.resolve())
         ]
 

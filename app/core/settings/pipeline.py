@@ -17,7 +17,7 @@ CommandLine = Annotated[list[Argument], Field(min_length=1, max_length=200)]
 MB: Final = 1024 * 1024
 MAX_OPEN_FILES: Final = 4096
 """Files that a process of a command may have open."""
-Paths = Annotated[tuple[Path, ...], NoDecode]
+Paths = Annotated[tuple[Path, ...] | None, NoDecode]
 """Absolute paths, separated by colons."""
 
 
@@ -38,11 +38,11 @@ class PipelineSettings(Group):
     """Bytes of a command's output that are kept: half from its beginning, half from its end."""
     retry_failed: bool = Field(False, alias="PIPELINE_RETRY_FAILED")
     """Whether a failed command of dev, fix and deploy is retried like other errors."""
-    readable: Paths = Field((), alias="PIPELINE_READABLE", validate_default=False)
+    readable: Paths = Field(None, alias="PIPELINE_READABLE")
     """Folders that commands may read besides the system's, Python's and their own: absolute, separated by colons."""
-    writable: Paths = Field((), alias="PIPELINE_WRITABLE", validate_default=False)
+    writable: Paths = Field(None, alias="PIPELINE_WRITABLE")
     """Folders that commands may write besides their own, such as a cache: absolute, separated by colons."""
-    network: Annotated[tuple[Step, ...], NoDecode] = Field((), alias="PIPELINE_NETWORK", validate_default=False)
+    network: Annotated[tuple[Step, ...] | None, NoDecode] = Field(None, alias="PIPELINE_NETWORK")
     """The steps whose commands may use the network, separated by commas: `deploy`. Others reach only themselves."""
     memory_bytes: int = Field(4096 * MB, alias="PIPELINE_MEMORY_BYTES", ge=64 * MB)
     """The memory of each process of a command, in bytes."""
@@ -57,7 +57,7 @@ class PipelineSettings(Group):
     @classmethod
     def _split_paths(cls, value: Any, info: ValidationInfo) -> Any:
         paths = value.split(":") if isinstance(value, str) else value
-        for path in paths:
+        for path in paths or ():
             if not Path(path).is_absolute() or Path(path) == Path("/") or ".." in Path(path).parts:
                 name = f"PIPELINE_{str(info.field_name).upper()}"
                 raise ValueError(f"{name} must be absolute folders below /, separated by colons: {str(path)!r}")

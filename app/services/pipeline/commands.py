@@ -102,9 +102,9 @@ class Pipeline:
         return Confinement(
             user=user,
             group=group,
-            readable=(*PYTHON, *map(str, self._settings.readable)),
-            writable=(".", *map(str, self._settings.writable)),
-            network=step in self._settings.network,
+            readable=(*PYTHON, *map(str, self._settings.readable or ())),
+            writable=(".", *map(str, self._settings.writable or ())),
+            network=step in (self._settings.network or ()),
             limits=self._settings.limits,
             required=self._children.required,
         )
