@@ -1,5 +1,7 @@
 # One image for every process; docker-compose.yml names the command of each container.
-FROM python:3.13-slim
+# Pin it where the registry can be asked: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:…
+ARG PYTHON_IMAGE=python:3.13-slim
+FROM ${PYTHON_IMAGE}
 
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -16,7 +16,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-fast check fix bench bench-answers bench-history bench-pipeline bench-quotas bench-scale chaos load image lock clean docs docs-serve
+.PHONY: help install install-dev up down demo test test-fast check fix bench bench-answers bench-history bench-pipeline bench-quotas bench-scale chaos load image lock clean docs docs-serve audit sbom
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,12 @@ docs-serve: install-dev ## Show the documentation site on http://127.0.0.1:8008,
 
 image: install ## Build the image, start docker-compose.yml with it, and run the main job (options: IMAGE="--stand-ins")
 	@PYTHON=$(BIN)/python scripts/image/try_image $(IMAGE)
+
+audit: install-dev ## Audit what is installed, from files only (options: AUDIT="--advisories all.zip")
+	@$(BIN)/python -m scripts.supply_chain.audit $(AUDIT)
+
+sbom: install-dev ## Write the bill of materials of what the image installs into build/sbom.json (CycloneDX)
+	@$(BIN)/python -m scripts.supply_chain.sbom build/sbom.json
 
 lock: install-dev ## Compile requirements/ from pyproject.toml
 	$(COMPILE) --output-file requirements/run.txt

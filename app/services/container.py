@@ -62,7 +62,7 @@ class Services(Platform):
 
     @cached_property
     def pipeline(self) -> Pipeline:
-        return Pipeline(self.settings.pipeline, seconds=self.settings.pipeline_seconds)
+        return Pipeline(self.settings.pipeline, self.settings.children, seconds=self.settings.pipeline_seconds)
 
     @cached_property
     def passage_store(self) -> PassageStore:

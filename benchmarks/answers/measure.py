@@ -15,6 +15,7 @@ from app.services.documents.extraction.runner import extract
 from app.services.documents.passage_store import TEXT_SUFFIXES, PassageStore
 from benchmarks.answers.questions import Question
 from laneway.platform.db.session import Database
+from laneway.platform.settings import ChildSettings
 
 EXAMPLES = ROOT / "examples" / "documents"
 LIMITS = Limits(file_bytes=10_000_000, text_bytes=1_000_000, pages=100, seconds=60, memory_bytes=2**30)
@@ -94,6 +95,7 @@ def _ingest(store: PassageStore, database: Database, path: Path) -> None:
             limits=LIMITS,
             folder=Path(folder),
             report=lambda _percent, _message: None,
+            children=ChildSettings.model_validate({}),
         )
     with database.transaction() as session:
         store.store(session, document_id=path.name, title=text.title, digest=text.digest, pieces=text.passages)

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from app.development.pipeline_example import EXAMPLE, INPUT, copy_example
 from app.schemas.pipeline import Step
 from laneway.schemas.task import TaskState
-from tests.fixtures.pipeline import runs
+from tests.fixtures.pipeline import processes_in
 from tests.fixtures.site import LEASE, START_SECONDS, Node, Site, running_site
 from tests.fixtures.waiting import wait_until
 
@@ -65,20 +66,19 @@ def submit(site: Site, step: Step, folder: Path, command: str) -> str:
     return str(site.post("/tasks", body)["task_id"])
 
 
-def family(project: Path, *, number: int = 1) -> list[int]:
-    """The processes of the stubborn command, after it was started `number` times."""
+def family(project: Path) -> list[int]:
+    """The stubborn command and its child, once both run."""
 
-    def noted() -> list[Path]:
-        found = sorted(project.glob("pids-*"), key=lambda path: path.stat().st_mtime_ns)
-        return found if len(found) >= number else []
+    def both() -> list[int]:
+        found = processes_in(project)
+        return found if len(found) == 2 and list(project.glob("pids-*")) else []
 
-    last = wait_until(noted, seconds=START_SECONDS)[number - 1]
-    return [int(pid) for pid in last.read_text().split()]
+    return wait_until(both, seconds=START_SECONDS)
 
 
 def have_ended(pids: list[int]) -> bool:
     """Whether none of the processes runs."""
-    return not any(runs(pid) for pid in pids)
+    return not any(psutil.pid_exists(pid) for pid in pids)
 
 
 def test_a_project_goes_through_all_steps_and_each_runs_in_the_worker_of_its_queue(site: Site, project: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_step_of_a_killed_worker_is_taken_over_and_its_first_command_is_ended(
     wait_until(lambda: have_ended(first), seconds=LEASE + 10)
 
     site.until_reported(begin_worker(site, "qa", "heir"))
-    second = family(project, number=2)
+    second = family(project)
     (project / "go").touch()
 
     run = site.until(id, seconds=60)

@@ -73,7 +73,16 @@ class Settings(library.Settings):
             problems.append(
                 "PIPELINE_TIMEOUT_SECONDS and PIPELINE_GRACE_SECONDS together must be at most TASK_SOFT_TIME_LIMIT"
             )
-        return problems
+        return [*problems, *self._open_data_folder()]
+
+    def _open_data_folder(self) -> list[str]:
+        data = self.storage.folder.resolve()
+        return [
+            f"PIPELINE_{name} must not contain DATA_DIR: commands could read the platform's data in {path}"
+            for name, paths in (("READABLE", self.pipeline.readable), ("WRITABLE", self.pipeline.writable))
+            for path in paths or ()
+            if data.is_relative_to(path.resolve())
+        ]
 
 
 def load_settings() -> Settings:

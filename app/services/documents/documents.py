@@ -245,9 +245,15 @@ class Documents:
             seconds=self._settings.extraction_seconds,
             memory_bytes=settings.memory_bytes,
         )
-        folder = self._temporary_folder()
         return extract(
-            file, name=name, claimed=claimed, limits=limits, folder=folder, report=report_read, charset=charset
+            file,
+            name=name,
+            claimed=claimed,
+            limits=limits,
+            folder=self._temporary_folder(),
+            report=report_read,
+            children=self._settings.children,
+            charset=charset,
         )
 
     def _store(self, read: ReadDocument, run: TaskRun) -> DocumentOutcome:

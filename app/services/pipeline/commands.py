@@ -15,10 +15,12 @@ from typing import Final, Protocol
 from app.core.settings.pipeline import PipelineSettings
 from app.schemas.pipeline import CommandResult, PipelineCommand, PipelineInput, Step, StepOutcome
 from app.services.pipeline.errors import CommandFailed, RetryableCommandFailed, UnknownCommand
-from app.services.pipeline.folders import open_folder
+from app.services.pipeline.folders import WorkingFolder, open_folder
 from app.services.pipeline.process import Bounds, CommandRun, End, run
+from laneway.confinement.confine import PYTHON, Confinement
 from laneway.platform.errors import NotConfigured, PlatformError
 from laneway.platform.logging import logger
+from laneway.platform.settings import ChildSettings
 
 log = logger(__name__)
 
@@ -56,15 +58,15 @@ class RunningTask(Protocol):
 class Pipeline:
     """Runs the commands of pipeline steps."""
 
-    def __init__(self, settings: PipelineSettings, *, seconds: float) -> None:
+    def __init__(self, settings: PipelineSettings, children: ChildSettings, *, seconds: float) -> None:
         """`seconds` limits how long a command may run (`Settings.pipeline_seconds`)."""
-        self._settings, self._seconds = settings, seconds
+        self._settings, self._children, self._seconds = settings, children, seconds
 
     def run(self, step: Step, payload: PipelineCommand, task: RunningTask) -> CommandResult:
         """Run a step's command. A non-zero exit code means defects for qa, and a failure for the other steps.
 
-        Raises NotConfigured, UnknownCommand, BadFolder, CommandFailed, GuardLost, and TaskSnoozed while another command
-        uses the folder.
+        Raises NotConfigured, UnknownCommand, BadFolder, CommandFailed, CommandRefused, GuardLost, and TaskSnoozed while
+        another command uses the folder.
         """
         root, argv = self._root(), self._argv(step, payload.command)
         lines = _LineLogger(task)
@@ -74,7 +76,13 @@ class Pipeline:
                 environment["PIPELINE_QA_REPORT"] = str(folder.write_file(REPORT_FILE, payload.report))
             log.info("command started", step=step.value, command=payload.command, folder=payload.folder)
             ended = run(
-                argv, folder, environment=environment, bounds=self._bounds, on_line=lines.log, on_tick=lines.report
+                argv,
+                folder,
+                environment=environment,
+                bounds=self._bounds,
+                confinement=self._confinement(step, folder),
+                on_line=lines.log,
+                on_tick=lines.report,
             )
         return self._result(step, payload.command, ended)
 
@@ -87,6 +95,19 @@ class Pipeline:
     @property
     def _bounds(self) -> Bounds:
         return Bounds(self._seconds, self._settings.grace, self._settings.output_bytes)
+
+    def _confinement(self, step: Step, folder: WorkingFolder) -> Confinement:
+        """What the command may do. Started by root, it becomes the folder's owner, or CHILD_USER if that is root."""
+        user, group = folder.owner(self._children.ids()) or (None, None)
+        return Confinement(
+            user=user,
+            group=group,
+            readable=(*PYTHON, *map(str, self._settings.readable or ())),
+            writable=(".", *map(str, self._settings.writable or ())),
+            network=step in (self._settings.network or ()),
+            limits=self._settings.limits,
+            required=self._children.required,
+        )
 
     def _root(self) -> Path:
         if self._settings.folder is None:

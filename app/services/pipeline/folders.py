@@ -6,6 +6,8 @@ import errno
 import fcntl
 import hashlib
 import os
+import pwd
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ FILES_FOLDER: Final = ".pipeline"
 """The folder, inside a working folder, of the files that the pipeline writes for commands."""
 BUSY_SECONDS: Final = 5.0
 """Delay before a task tries a folder again that is in use."""
+MAX_ENTRIES: Final = 200_000
+"""The most files and folders of a working folder that are given to another user."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _REASONS: Final = {
     errno.ENOENT: "there is no such folder",
@@ -39,6 +43,23 @@ class WorkingFolder:
     descriptor: int
     lock: int
 
+    def owner(self, other_than_root: tuple[int, int] | None) -> tuple[int, int] | None:
+        """User and group that a command runs as; None keeps those of this process.
+
+        That is the folder's owner. A folder of root is given to `other_than_root` first, with what is in it.
+        Raises BadFolder if it holds too much for that.
+        """
+        if other_than_root is None:
+            return None
+        status = os.fstat(self.descriptor)
+        if not status.st_uid:
+            _give_away(self, other_than_root)
+            return other_than_root
+        try:
+            return status.st_uid, pwd.getpwuid(status.st_uid).pw_gid
+        except KeyError:
+            return status.st_uid, status.st_gid or status.st_uid
+
     def write_file(self, name: str, text: str) -> Path:
         """Write a file for the command atomically, and return its path."""
         try:
@@ -56,8 +77,28 @@ class WorkingFolder:
         return self.path / FILES_FOLDER / name
 
 
+def _give_away(folder: WorkingFolder, to: tuple[int, int]) -> None:
+    """Give files and folders of root to another user; the working folder comes last, so that a crash repeats it.
+
+    Links are not followed. A file with several names may have one elsewhere, so it stays root's.
+    """
+    count = 0
+    for _, folders, files, parent in os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=folder.descriptor):
+        count += len(folders) + len(files)
+        if count > MAX_ENTRIES:
+            raise BadFolder(str(folder.path), f"it belongs to root and holds too much: chown -R it to user {to[0]}")
+        for name in (*folders, *files):
+            with suppress(FileNotFoundError):
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if not status.st_uid and (stat.S_ISDIR(status.st_mode) or status.st_nlink == 1):
+                    os.chown(name, *to, dir_fd=parent, follow_symlinks=False)
+    os.fchown(folder.descriptor, *to)
+
+
 def _write(parent: int, name: str, *, text: str) -> None:
-    file = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644, dir_fd=parent)
+    with suppress(FileNotFoundError):
+        os.unlink(f"{name}.new", dir_fd=parent)
+    file = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=parent)
     with os.fdopen(file, "w", encoding="utf-8", errors="replace") as handle:
         handle.write(text)
     os.replace(f"{name}.new", name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -72,7 +113,7 @@ def open_folder(root: Path, folder: str) -> Generator[WorkingFolder]:
         try:
             lock = _lock(top, folder)
             try:
-                yield WorkingFolder(root / folder, descriptor, lock)
+                yield WorkingFolder(root.resolve() / folder, descriptor, lock)
             finally:
                 os.close(lock)
         finally:

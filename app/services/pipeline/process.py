@@ -10,17 +10,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
 from typing import IO, Any, Final
 
+import laneway
 from app.services.pipeline.folders import WorkingFolder
 from app.services.pipeline.output import Output
-from laneway.platform.errors import RetryableError
+from laneway.confinement.confine import Confinement
+from laneway.platform.children import log_outcome
+from laneway.platform.errors import PermanentError, RetryableError
 
 GUARD: Final = Path(__file__).with_name("guard.py")
+LIBRARY: Final = Path(laneway.__file__).resolve().parents[1]
+"""Where the guard finds `laneway.confinement`."""
 TICK: Final = 0.25
 """Seconds between two signs of life to the guard, and between two checks whether the task must stop."""
 WORKER_TIMEOUT: Final = 60.0
@@ -30,6 +35,15 @@ GUARD_SECONDS: Final = 10.0
 CHUNK: Final = 65_536
 MAX_ORPHAN_CHUNKS: Final = 64
 """The most chunks that are read after the guard has ended."""
+
+
+class CommandRefused(PermanentError):
+    """The command could not be confined, and therefore did not run."""
+
+    title = "Command not confined"
+
+    template = "The command was not started, because it could not be confined: {reason}."
+    reason: str
 
 
 class End(StrEnum):
@@ -77,18 +91,20 @@ def run(
     *,
     environment: Mapping[str, str],
     bounds: Bounds,
+    confinement: Confinement,
     on_line: Callable[[str], None],
     on_tick: Callable[[], None],
 ) -> CommandRun:
     """Run a command to its end, and call `on_line` with each line that it writes.
 
     `on_tick` is called about every TICK seconds; an error that it raises ends the command. No process of the command
-    runs any more when this function returns or raises. Raises GuardLost, and the errors of `on_tick`.
+    runs any more when this function returns or raises. Raises GuardLost, CommandRefused, and the errors of `on_tick`.
     """
     started, output = monotonic(), Output(bounds.output, on_line=on_line)
     reading, writing = os.pipe()
     try:
-        with _start_guard(argv, folder, environment=environment, bounds=bounds, status=writing) as guard:
+        spec = _spec(argv, folder, bounds=bounds, confinement=confinement, status=writing)
+        with _start_guard(spec, folder, environment=environment, status=writing) as guard:
             os.close(writing)
             writing = -1
             try:
@@ -105,10 +121,12 @@ def run(
     return CommandRun(End(report["how"]), report["code"], report["signal"], str(report["detail"]), seconds, output)
 
 
-def _start_guard(
-    argv: Sequence[str], folder: WorkingFolder, *, environment: Mapping[str, str], bounds: Bounds, status: int
-) -> subprocess.Popen[bytes]:
-    spec = {
+def _spec(
+    argv: Sequence[str], folder: WorkingFolder, *, bounds: Bounds, confinement: Confinement, status: int
+) -> dict[str, Any]:
+    return {
+        "library": str(LIBRARY),
+        "confinement": {**asdict(confinement), "reach": [str(folder.path)]},
         "argv": list(argv),
         "timeout": bounds.seconds,
         "grace": bounds.grace,
@@ -116,6 +134,11 @@ def _start_guard(
         "folder_fd": folder.descriptor,
         "status_fd": status,
     }
+
+
+def _start_guard(
+    spec: dict[str, Any], folder: WorkingFolder, *, environment: Mapping[str, str], status: int
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603  no shell; the configuration names the program
         [sys.executable, "-I", "-S", str(GUARD), json.dumps(spec)],
         stdin=subprocess.PIPE,
@@ -168,9 +191,14 @@ def _pipes(guard: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
 def _report(reading: int) -> dict[str, Any]:
     with os.fdopen(os.dup(reading), "rb") as status:
         lines = [json.loads(line) for line in status.read().splitlines()]
+    for line in lines:
+        if "refused" in line:
+            raise CommandRefused(line["refused"])
+        if "missing" in line:
+            log_outcome("a command of the pipeline", line["missing"], line["open"])
     if lines and "how" in lines[-1]:
         return lines[-1]
-    if lines:
+    for group in (line["group"] for line in lines if "group" in line):
         with suppress(ProcessLookupError):
-            os.killpg(lines[0]["group"], signal.SIGKILL)
+            os.killpg(group, signal.SIGKILL)
     raise GuardLost

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings.access import AccessSettings, Authentication, is_loopback
 from laneway.platform.settings.base import Group, Port, absolute, project
+from laneway.platform.settings.children import ChildSettings
 from laneway.platform.settings.connections import ConnectionSettings
 from laneway.platform.settings.destinations import DestinationSettings
 from laneway.platform.settings.groups import (
@@ -32,6 +33,7 @@ from laneway.platform.settings.task_retention import TaskRetentionSettings
 __all__ = [
     "AccessSettings",
     "ApiSettings",
+    "ChildSettings",
     "ConnectionSettings",
     "DestinationSettings",
     "Group",
@@ -75,6 +77,7 @@ class Settings(BaseModel):
     quotas: QuotaSettings
     safety: SafetySettings
     keys: KeySettings
+    children: ChildSettings
 
     @property
     def is_authenticating(self) -> bool:

@@ -2,23 +2,24 @@
 
 The job is JSON. The file, and the target of its passages (one JSON string per line), are inherited file descriptors.
 Standard output has the progress, and the result as its last line, in JSON. Before the process opens the file, it limits
-its own memory, CPU time and disk space, because the file may be hostile. It ends when its parent ends.
+its own memory, CPU time and disk space, and gives up its rights (`laneway.confinement`): it may read its code and no
+other file, and has no network and no other process. The file may be hostile. The process ends when its parent ends.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from importlib import import_module
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from threading import Thread
 from time import monotonic
 from typing import Any, BinaryIO, Final
 
+import app
+import laneway
 from app.services.documents.extraction.errors import (
     DocumentCorrupt,
     DocumentEmpty,
@@ -31,6 +32,7 @@ from app.services.documents.extraction.kinds import TEXT_KINDS, Kind, detect
 from app.services.documents.extraction.reading import Limits, Source, Text
 from app.services.documents.extraction.splitting import digest, first_heading, split
 from app.services.documents.extraction.text import as_title, normalized_text, own_title
+from laneway.confinement.confine import PYTHON, Confinement, NotConfined, confine
 
 READERS: Final = {Kind.PDF: "pdf", Kind.DOCX: "docx", Kind.HTML: "html", Kind.MARKDOWN: "plain", Kind.PLAIN: "plain"}
 """Only the needed module is imported: the others cost memory and time."""
@@ -42,10 +44,9 @@ OUTPUT_FACTOR: Final = 16
 
 def main() -> None:
     """Read the document and print the result."""
-    Thread(target=_exit_with_parent, daemon=True).start()
     job = json.loads(sys.argv[1])
     limits = Limits(**job["limits"])
-    _limit_resources(limits)
+    _give_up_rights(job["confinement"], limits)
     with os.fdopen(job["file"], "rb", closefd=False) as file, os.fdopen(job["target"], "w", encoding="ascii") as target:
         result = read_document(file, target.write, job=job, limits=limits)
     _print_line(result)
@@ -131,23 +132,24 @@ def _print_line(line: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _limit_resources(limits: Limits) -> None:
-    """Set soft limits. Exceeding one raises an error or a signal that the parent recognises.
-
-    A limit that the system does not have is skipped.
-    """
-    seconds = max(1, round(limits.seconds))
-    output = OUTPUT_FACTOR * limits.text_bytes + 65_536
-    for kind, limit in (
-        (resource.RLIMIT_AS, limits.memory_bytes),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_FSIZE, output),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 64),
-    ):
-        with suppress(ValueError, OSError):
-            _, hard = resource.getrlimit(kind)
-            resource.setrlimit(kind, (limit, hard))
+def _give_up_rights(wanted: dict[str, Any], limits: Limits) -> None:
+    """Print what the kernel did not give. Ends the process if it must not read the document with what it has."""
+    own = {
+        "memory": limits.memory_bytes,
+        "cpu": max(1, round(limits.seconds)),
+        "file": OUTPUT_FACTOR * limits.text_bytes + 65_536,
+        "core": 0,
+        "files": 64,
+    }
+    code = tuple(str(Path(package.__file__ or "").parent) for package in (app, laneway))
+    readable = (*PYTHON, *code, *(path for path in sys.path if path.endswith("-packages")))
+    confinement = Confinement(**wanted, readable=readable, reach=(*code, sys.base_prefix), processes=False, limits=own)
+    try:
+        outcome = confine(confinement, before_filter=Thread(target=_exit_with_parent, daemon=True).start)
+    except NotConfined as error:
+        _print_line({"refused": str(error)})
+        os._exit(1)
+    _print_line({"missing": outcome.missing, "open": outcome.open})
 
 
 def _exit_with_parent() -> None:

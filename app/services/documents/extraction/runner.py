@@ -25,7 +25,9 @@ from app.core.settings import ROOT
 from app.services.documents.extraction.errors import BY_NAME, DocumentError, DocumentTooComplex
 from app.services.documents.extraction.kinds import Kind
 from app.services.documents.extraction.reading import Limits, Report
-from laneway.platform.errors import PlatformError, RetryableError
+from laneway.platform.children import log_outcome
+from laneway.platform.errors import PermanentError, PlatformError, RetryableError
+from laneway.platform.settings import ChildSettings
 
 CLOCK_FACTOR: Final = 3
 """Reading may last this many times its CPU limit on the clock, because the machine may be busy."""
@@ -52,6 +54,16 @@ class ExtractionStalled(RetryableError):
     template = "Document {name!r} was not read within {seconds:g} s."
     name: str
     seconds: float
+
+
+class ExtractionRefused(PermanentError):
+    """The reading process could not be confined, and therefore read nothing."""
+
+    title = "Extraction not confined"
+
+    template = "Document {name!r} was not read, because its reader could not be confined: {reason}."
+    name: str
+    reason: str
 
 
 class ExtractionLost(RetryableError):
@@ -85,29 +97,22 @@ def extract(
     limits: Limits,
     folder: Path,
     report: Report,
+    children: ChildSettings,
     charset: str | None = None,
 ) -> Extracted:
     """Read an open file in a process of its own; `folder` holds the process's temporary files.
 
     `charset` is the encoding that its content type names.
 
-    Raises the errors of `errors` (permanent), ExtractionStalled and ExtractionLost (retryable), and the errors of
-    `report`, which end the process.
+    Raises the errors of `errors` and ExtractionRefused (permanent), ExtractionStalled and ExtractionLost (retryable),
+    and the errors of `report`, which end the process.
     """
     file.flush()
     with TemporaryFile(dir=folder) as target, TemporaryFile(dir=folder) as stderr:
         descriptors = {"file": file.fileno(), "target": target.fileno()}
         job = {"name": name, "claimed": claimed, "charset": charset, "limits": asdict(limits), **descriptors}
-        with subprocess.Popen(  # noqa: S603  our own program
-            [sys.executable, "-m", "app.services.documents.extraction", json.dumps(job)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            cwd=ROOT,
-            start_new_session=True,
-            pass_fds=tuple(descriptors.values()),
-            env=_environment(),
-        ) as process:
+        job["confinement"] = _confinement(children)
+        with _start(job, stderr, inherited=tuple(descriptors.values())) as process:
             try:
                 result = _read_result(process, name, report, seconds=CLOCK_FACTOR * limits.seconds)
                 if result is None:
@@ -117,6 +122,24 @@ def extract(
                 process.wait()  # On KeyboardInterrupt, Popen itself waits only a quarter of a second.
         target.seek(0)
         return _extracted(result, name, target)
+
+
+def _start(job: dict[str, Any], stderr: BinaryIO, *, inherited: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  our own program
+        [sys.executable, "-m", "app.services.documents.extraction", json.dumps(job)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        cwd=ROOT,
+        start_new_session=True,
+        pass_fds=inherited,
+        env=_environment(),
+    )
+
+
+def _confinement(children: ChildSettings) -> dict[str, Any]:
+    user, group = children.ids() or (None, None)
+    return {"user": user, "group": group, "required": children.required}
 
 
 def _environment() -> dict[str, str]:
@@ -133,6 +156,10 @@ def _read_result(
             content = json.loads(line)
             if "percent" in content:
                 report(content["percent"], content["message"])
+            elif "missing" in content:
+                log_outcome("the reader of a document", content["missing"], content["open"])
+            elif "refused" in content:
+                raise ExtractionRefused(name, content["refused"])
             else:
                 result = content
     return result

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
+from typing import BinaryIO
 
 import psutil
 import pytest
@@ -19,9 +20,10 @@ import pytest
 from app.core.settings import ROOT
 from app.services.documents.extraction import errors
 from app.services.documents.extraction.kinds import Kind, claimed_kind
-from app.services.documents.extraction.reading import Limits
+from app.services.documents.extraction.reading import Limits, Report
 from app.services.documents.extraction.runner import Extracted, ExtractionLost, ExtractionStalled, extract
 from laneway.platform.errors import PlatformError
+from laneway.platform.settings import ChildSettings
 from tests.fixtures import files
 from tests.fixtures.waiting import wait_until
 
@@ -53,6 +55,7 @@ def read(
             limits=limits,
             folder=Path(tempfile.gettempdir()),
             report=report,
+            children=ChildSettings(),
         )
 
 
@@ -255,9 +258,14 @@ def test_an_error_of_the_progress_function_ends_the_process() -> None:
     with tempfile.TemporaryFile() as file:
         file.write(files.pdf("Hello"))
         with pytest.raises(KeyboardInterrupt):
-            extract(file, name="a.pdf", claimed=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), report=stop)
+            _extract_pdf(file, stop)
 
     assert not _readers()
+
+
+def _extract_pdf(file: BinaryIO, report: Report) -> None:
+    folder = Path(tempfile.gettempdir())
+    extract(file, name="a.pdf", claimed=None, limits=LIMITS, folder=folder, report=report, children=ChildSettings())
 
 
 def _readers() -> list[psutil.Process]:
@@ -295,6 +303,7 @@ def test_the_end_of_the_process_decides_whether_a_retry_helps(
                 limits=replace(LIMITS, seconds=1),
                 folder=Path(tempfile.gettempdir()),
                 report=strike,
+                children=ChildSettings(),
             )
 
     assert raised.value.retryable is retryable
@@ -312,6 +321,7 @@ def test_a_silent_process_ends_with_its_parent() -> None:
             "file": file.fileno(),
             "target": target.fileno(),
             "limits": asdict(LIMITS),
+            "confinement": {},
         }
         reader = subprocess.Popen(
             [sys.executable, "-m", "app.services.documents.extraction", json.dumps(job)],
@@ -339,7 +349,7 @@ def test_the_process_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with tempfile.TemporaryFile() as file:
         file.write(files.pdf(*["some words " * 100] * 300))
-        extract(file, name="a.pdf", claimed=None, limits=LIMITS, folder=Path(tempfile.gettempdir()), report=look)
+        _extract_pdf(file, look)
 
     assert seen
     assert "hidden" not in str(seen)

@@ -19,6 +19,7 @@ from app.services.documents.extraction.kinds import claimed_kind
 from app.services.documents.extraction.reading import Limits
 from app.services.documents.extraction.runner import Extracted, extract
 from app.services.integrations.storage import make_storage
+from laneway.platform.settings import ChildSettings
 from tests.fixtures import files
 
 MB = 1024 * 1024
@@ -89,6 +90,7 @@ def read(path: Path, *, memory: int) -> Extracted:
             limits=limits,
             folder=path.parent,
             report=lambda _percent, _message: None,
+            children=ChildSettings(),
         )
 
 

@@ -20,7 +20,7 @@ from app.services.pipeline.errors import BadFolder, CommandFailed, UnknownComman
 from app.services.pipeline.folders import open_folder
 from app.services.pipeline.process import GuardLost
 from laneway.platform.errors import NotConfigured, PlatformError, TaskCancelled, TaskSnoozed
-from tests.fixtures.pipeline import FOLDER, FakeTask, Workshop, descriptors, runs
+from tests.fixtures.pipeline import FOLDER, FakeTask, Workshop, descriptors
 from tests.fixtures.waiting import wait_until
 
 FAMILY = """
@@ -66,7 +66,7 @@ def test_a_command_sees_nothing_of_the_workers_environment(workshop: Workshop, m
 
     names = workshop.run("import os; print(' '.join(sorted(os.environ)))", step=Step.DEPLOY).output.split()
 
-    assert set(names) - {"LC_CTYPE"} == {"HOME", "LANG", "PATH", "PIPELINE_STEP", "PIPELINE_TASK_ID", "PWD"}
+    assert set(names) - {"LC_CTYPE"} == {"HOME", "LANG", "PATH", "PIPELINE_STEP", "PIPELINE_TASK_ID", "PWD", "TMPDIR"}
     said = workshop.run("import os; print(os.environ['PIPELINE_STEP'], os.environ['PIPELINE_TASK_ID'])").output
     assert said == "dev task-1\n"
 
@@ -273,7 +273,8 @@ os.kill(os.getpid(), signal.SIGSTOP)
     with pytest.raises(CommandFailed, match="ran longer"):
         workshop.run(code, PIPELINE_TIMEOUT_SECONDS=1)
 
-    assert not runs(workshop.written()[0])
+    assert len(workshop.written()) == 1
+    assert workshop.alive() == []
 
 
 # --- output ---------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from app.services.pipeline.errors import UnknownCommand
 from app.services.pipeline.output import Output
 from app.services.pipeline.steps import StepOptions, run_command
 from laneway.platform.errors import ConfigError
+from laneway.platform.settings import ChildSettings
 from laneway.platform.workflows.handlers import StepCall, StepResult
 from tests.fixtures.pipeline import FOLDER, FakeTask, Workshop
 from tests.fixtures.platform import Environment
@@ -235,5 +236,5 @@ def test_a_pipeline_that_cannot_finish_does_not_start(tmp_path: Path) -> None:
     settings = PipelineSettings(PIPELINE_ROOT=tmp_path, PIPELINE_COMMANDS=json.dumps(commands))  # pyright: ignore
 
     with pytest.raises(UnknownCommand, match="for deploy; PIPELINE_COMMANDS allows: none"):
-        run_command(Pipeline(settings, seconds=5), call(Step.DEV))
+        run_command(Pipeline(settings, ChildSettings(), seconds=5), call(Step.DEV))
     assert not (workshop.folder / "built").exists()

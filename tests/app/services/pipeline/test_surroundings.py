@@ -37,11 +37,11 @@ def test_a_process_that_cannot_be_ended_does_not_protect_the_others(
 ) -> None:
     """A command may start programs that run as another user."""
     guard = tmp_path / "guard.py"
-    guard.write_text(f"""
+    guard.write_text(rf"""
 import os, pathlib, runpy
 kill = os.kill
 def careful(pid, number):
-    if 'of another user' in pathlib.Path(f'/proc/{{pid}}/cmdline').read_text():
+    if 'of another user' in pathlib.Path(f'/proc/{{pid}}/cmdline').read_text().split('\0')[2]:
         raise PermissionError(1, 'Operation not permitted')
     kill(pid, number)
 os.kill = careful
