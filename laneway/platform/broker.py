@@ -42,14 +42,7 @@ from laneway.platform.put_conditions import PutConditions, version_of
 from laneway.platform.queues import queues as declared
 from laneway.platform.refusals import Refusals
 from laneway.platform.submission.acceptance import unique_of
-from laneway.platform.task_messages import (
-    TaskMessage,
-    TaskMessages,
-    check_sendable,
-    headers_of,
-    shown_payload,
-    time_limits,
-)
+from laneway.platform.task_messages import TaskMessage, TaskMessages, call_options, check_sendable, headers_of
 from laneway.transport.codec import HEADER_CHECKED, message_options
 
 log = logger(__name__)
@@ -341,7 +334,6 @@ class Broker:
         self._app.send_task(
             run.name,
             kwargs=run.payload,
-            kwargsrepr=shown_payload(run),
             task_id=run.id,
             queue=run.queue,
             countdown=delay if delay > 0 else None,
@@ -353,7 +345,7 @@ class Broker:
             ignore_result=True,
             headers={"ignore_result": False, HEADER_CHECKED: True, **headers_of(run), **options},
             **self._confirmation,
-            **time_limits(run),
+            **call_options(run),
         )
 
     def _conditions(self, runs: Sequence[TaskRun]) -> PutConditions:

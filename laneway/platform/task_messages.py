@@ -83,7 +83,6 @@ class TaskMessages:
             run.name,
             (),
             run.payload,
-            kwargsrepr=shown_payload(run),
             countdown=delay if delay > 0 else None,
             expires=run.expires_at,
             reply_to=app.thread_oid,
@@ -91,7 +90,7 @@ class TaskMessages:
             root_id=(parent.request.root_id or parent.request.id) if parent else None,
             parent_id=parent.request.id if parent else None,
             ignore_result=False,
-            **time_limits(run),
+            **call_options(run),
         )
         content_type, encoding, body = dumps(made.body, serializer="json")
         options = message_options(key=run.key, unique=unique_of(run), once=True, body_known=True)
@@ -186,6 +185,11 @@ def time_limits(run: TaskRun) -> dict[str, Any]:
     return {} if limit is None else {"soft_time_limit": limit, "time_limit": limit + KILL_AFTER}
 
 
+def call_options(run: TaskRun) -> dict[str, Any]:
+    """The time limits of a task, and its payload as events, `inspect` and Flower show it: short and without secrets."""
+    return {"kwargsrepr": saferepr(without_secrets(run.payload), MOST_SHOWN), **time_limits(run)}
+
+
 def _properties(run: TaskRun, priority: int) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "delivery_mode": _PERSISTENT,
@@ -196,8 +200,3 @@ def _properties(run: TaskRun, priority: int) -> dict[str, Any]:
         left = (run.expires_at - clock.now()).total_seconds()
         properties["expiration"] = str(int(max(0, left) * 1000))
     return properties
-
-
-def shown_payload(run: TaskRun) -> str:
-    """The payload as Celery's events, `inspect` and Flower show it: shortened, and without secrets."""
-    return saferepr(without_secrets(run.payload), MOST_SHOWN)
