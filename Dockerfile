@@ -23,6 +23,7 @@ RUN pip install --quiet --no-deps --no-build-isolation -e . \
 
 ENV DATA_DIR=/data \
     API_HOST=0.0.0.0 \
+    AUTHENTICATION=on \
     FLOWER_HOST=0.0.0.0
 USER laneway
 VOLUME /data

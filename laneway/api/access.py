@@ -103,6 +103,8 @@ class GuardedRoute:
     """A route, and who may use it."""
 
     path: str
+    path_format: str
+    """The path as the OpenAPI document has it."""
     methods: frozenset[str]
     """Empty: all."""
     regex: re.Pattern[str]
@@ -129,7 +131,9 @@ def _guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
         ]
         declared = requirements[-1] if requirements else None
         methods = frozenset(getattr(route, "methods", None) or ())
-        yield GuardedRoute(route.path, methods, regex, declared or NOT_DECLARED, declared is not None)
+        yield GuardedRoute(
+            route.path, route.path_format, methods, regex, declared or NOT_DECLARED, declared is not None
+        )
 
 
 class Authentication:

@@ -48,11 +48,13 @@ def _response(status: int) -> dict[str, Any]:
 ALWAYS = (413, 422, 429, 500, 503)
 RETRY_AFTER = {"description": "Seconds after which the request may succeed", "schema": {"type": "integer"}}
 MEANINGS = {
-    401: "The signature is missing or wrong; nothing was stored",
+    401: "The token or the signature is missing or wrong; nothing was stored",
+    403: "The caller may not do this, or a page of another site has sent the request",
     404: "Nothing has this id",
     409: "Not possible: the id is in use for something else, or the state does not allow it",
     410: "The task finished too long ago; its status has expired",
     413: "The body is larger than MAX_BODY_BYTES, or a task's payload is larger than 1 MiB",
+    421: "The API does not answer for the host that the request names",
     422: "The request is not valid",
     429: "A quota is used up or the queue is full, and nothing was done; try again after Retry-After seconds",
     500: "An error of the platform; the logs contain it under the request id",

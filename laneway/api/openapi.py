@@ -10,6 +10,8 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from pydantic.json_schema import models_json_schema
 
+from laneway.api.access import guarded_routes
+from laneway.api.errors import problems
 from laneway.platform.registry import TaskSpec, registry
 from laneway.schemas.history import TaskBatch, TaskRequest
 from laneway.schemas.problem import Problem
@@ -29,12 +31,30 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = original()
             _name_operations(document)
+            _add_access(document, app)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             _add_problem(schemas)
             _add_payloads(schemas)
         return original()
 
     app.openapi = openapi
+
+
+def _add_access(document: dict[str, Any], app: FastAPI) -> None:
+    """Add to each operation the scope that it needs (`x-scope`), and the responses of refused requests."""
+    refusals = problems(401, 403, 421)
+    document.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    for route in guarded_routes(app):
+        for method in route.methods:
+            operation = document["paths"].get(route.path_format, {}).get(method.lower())
+            if operation is None:
+                continue
+            scope = route.requirement.scope
+            statuses = (403, 421) if scope is None else (401, 403, 421)
+            responses = operation["responses"] | {str(status): refusals[status] for status in statuses}
+            operation["responses"] = dict(sorted(responses.items()))
+            if scope is not None:
+                operation["x-scope"] = str(scope)
 
 
 def _name_operations(document: dict[str, Any]) -> None:

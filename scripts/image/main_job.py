@@ -1,11 +1,13 @@
 """The platform's main job, from outside: a message is posted and answered, and the statistics count it.
 
-`python main_job.py http://127.0.0.1:8000`. Needs the standard library only.
+`python main_job.py http://127.0.0.1:8000`. LANEWAY_TOKEN has a token with the scope
+`admin`. Needs the standard library only.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -47,7 +49,8 @@ def main(address: str) -> None:
 def call(address: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """The API's answer, also when it is an error."""
     data = json.dumps(body).encode() if body is not None else None
-    request = Request(address + path, data, {"content-type": "application/json"})  # noqa: S310 - http only
+    headers = {"content-type": "application/json", "authorization": f"Bearer {os.environ['LANEWAY_TOKEN']}"}
+    request = Request(address + path, data, headers)  # noqa: S310 - http only
     try:
         with urlopen(request, timeout=10) as response:  # noqa: S310
             return json.load(response)

@@ -111,7 +111,7 @@ class DocsProject:
         log = self.site.folder / f"{name}-{len(self._started)}.log"
         with log.open("wb") as out:
             start = ForkedProcess if argv[0] == "laneway" else start_process
-            process = start(argv, folder=self.folder, environment=self.environment, output=out)
+            process = start(argv, folder=self.folder, environment=self.environment, output=out, platform=True)
         self._started.append(process)
         return process, log
 

@@ -76,4 +76,5 @@ def _scope_problem(scope: str) -> str | None:
         return None if task in registry else f"no task is registered as {suggest(task, registry)}"
     if scope in set(Scope) or OWN_SCOPE.fullmatch(scope):
         return None
-    return f"there is no scope {suggest(scope, Scope)}; there are {', '.join(Scope)}, and those of the application"
+    known = [str(each) for each in Scope]
+    return f"there is no scope {suggest(scope, known)}; there are {', '.join(known)}, and those of the application"

@@ -95,6 +95,10 @@ ROUTES = {
 }
 
 
+REFUSALS = {True: {401, 403, 421}, False: {403, 421}}
+"""What a route with a scope, or a public one, answers to a request that is refused before it is read."""
+
+
 @pytest.fixture
 def app(environment: Environment) -> FastAPI:
     """The application with default settings."""
@@ -110,11 +114,13 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def test_the_document_has_the_routes_of_the_contract_with_all_their_responses(document: dict[str, Any]) -> None:
     found = {
-        (method, path): {int(status) for status in operation["responses"]}
+        (method, path): {int(status) for status in operation["responses"]} - REFUSALS["x-scope" in operation]
         for method, path, operation in _operations(document)
     }
 
     assert found == ROUTES
+    for _, _, operation in _operations(document):
+        assert REFUSALS["x-scope" in operation] <= {int(status) for status in operation["responses"]}
 
 
 def test_every_error_is_a_problem(document: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ def test_webhooks_may_go_to_this_machine_in_development(make_settings: MakeSetti
         {"ENVIRONMENT": "production"},
         {"OUTBOUND_ALLOW_PRIVATE": "false"},
         {"OUTBOUND_ALLOW_LOOPBACK": "false"},
-        {"API_HOST": "0.0.0.0"},
+        {"API_HOST": "0.0.0.0", "AUTHENTICATION": "on"},
     ],
 )
 def test_local_receivers_are_not_allowed_in_production_or_beside_settings_or_for_other_hosts(

@@ -94,7 +94,8 @@ def test_every_route_is_open_to_its_scope_and_to_no_other(guarded: Api) -> None:
     for method, path in routes:
         url, name = re.sub(r"\{[^}]+\}", "1", path), f"{method} {path}"
         anonymous = guarded.http.request(method, url)
-        if (name in PUBLIC) is (anonymous.status_code == 401 and "/webhooks/" not in path):
+        refused = anonymous.status_code == 401 and "not-authenticated" in anonymous.text
+        if (name in PUBLIC) is refused:
             wrong.append(f"{name} without a token: {anonymous.status_code}")
         if name in PUBLIC:
             continue
@@ -148,12 +149,15 @@ def test_a_refused_request_is_not_read(guarded: Api) -> None:
     assert guarded.http.post("/tasks", content=body()).status_code == 401
 
 
-def test_a_route_without_a_scope_is_for_admins(guarded: Api) -> None:
-    app: Any = FastAPI()
+def test_a_route_without_a_scope_is_for_admins() -> None:
+    def answer() -> dict[str, str]:
+        return {}
+
+    app = FastAPI()
     router = APIRouter(route_class=ThreadedRoute, dependencies=[requires(Scope.READ)])
-    app.get("/open")(dict)
-    router.get("/read")(dict)
-    router.get("/operate", dependencies=[requires(Scope.OPERATE)])(dict)
+    app.get("/open")(answer)
+    router.get("/read")(answer)
+    router.get("/operate", dependencies=[requires(Scope.OPERATE)])(answer)
     app.include_router(router, prefix="/more")
 
     found = {route.path: (route.requirement.scope, route.declared) for route in guarded_routes(app)}

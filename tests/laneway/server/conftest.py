@@ -30,6 +30,7 @@ def make_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MakeSettin
         "FLOWER_PASSWORD",
         "WORKER_CONCURRENCY",
         "ENVIRONMENT",
+        "AUTHENTICATION",
         "FACEBOOK_APP_SECRET",
         "FACEBOOK_VERIFY_TOKEN",
         "GOOGLE_LEAD_KEY",

@@ -81,7 +81,7 @@ def test_the_procfile_starts_the_same_processes(make_settings: MakeSettings, env
 
 @pytest.mark.parametrize("environment", [{}, {"WORKER_CONCURRENCY": "7"}])
 def test_docker_compose_starts_the_same_processes(make_settings: MakeSettings, environment: dict[str, str]) -> None:
-    expected = commands(make_settings(API_HOST=ALL_ADDRESSES, API_PORT="8000", **environment))
+    expected = commands(make_settings(AUTHENTICATION="on", API_HOST=ALL_ADDRESSES, API_PORT="8000", **environment))
 
     services = compose()["services"]
 
@@ -98,7 +98,7 @@ def test_docker_compose_starts_the_same_processes(make_settings: MakeSettings, e
 def test_the_image_starts_the_api_by_default(make_settings: MakeSettings) -> None:
     command = (ROOT / "Dockerfile").read_text().rpartition("CMD ")[2]
 
-    api = commands(make_settings(API_HOST=ALL_ADDRESSES, API_PORT="8000"))["api"]
+    api = commands(make_settings(AUTHENTICATION="on", API_HOST=ALL_ADDRESSES, API_PORT="8000"))["api"]
     assert json.loads(command) == ["sh", "-c", PREPARED + shlex.join(api)]
 
 
