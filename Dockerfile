@@ -33,4 +33,4 @@ EXPOSE 8000 5555
 STOPSIGNAL SIGTERM
 
 HEALTHCHECK --interval=30s --timeout=20s --start-period=60s --retries=3 CMD ["python", "-m", "laneway.server.health", "api"]
-CMD ["sh", "-c", "laneway prepare && exec uvicorn app.main:app --host 0.0.0.0 --port 8000 --http laneway.api.limited_protocol:LimitedProtocol --timeout-graceful-shutdown 10 --no-access-log --no-server-header"]
+CMD ["sh", "-c", "laneway prepare && exec uvicorn app.main:app --host 0.0.0.0 --port 8000 --http laneway.api.limited_protocol:LimitedProtocol --timeout-graceful-shutdown 10 --no-access-log --no-server-header --no-proxy-headers"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from laneway.cli.printable import one_line
+from laneway._printable import one_line
 from laneway.cli.tables import Grid, ident, number, text, when
 
 if TYPE_CHECKING:
