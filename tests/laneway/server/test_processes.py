@@ -25,6 +25,8 @@ from tests.fixtures.waiting import wait_until
 from tests.laneway.server.conftest import MakeSettings
 
 PREPARED = "laneway prepare && exec "
+WITH_KEYS = "laneway keys create --if-missing && " + PREPARED
+"""In containers, which run in production: their messages are signed."""
 ALL_ADDRESSES = ".".join("0000")
 
 
@@ -95,8 +97,8 @@ def test_docker_compose_starts_the_same_processes(make_settings: MakeSettings, e
     for name, service in services.items():
         shell, option, line = service["command"]
         assert (shell, option) == ("sh", "-c")
-        assert shlex.split(expand(line.removeprefix(PREPARED), environment)) == expected.pop(name)
-        assert line.startswith(PREPARED)
+        assert shlex.split(expand(line.removeprefix(WITH_KEYS), environment)) == expected.pop(name)
+        assert line.startswith(WITH_KEYS)
         assert service["healthcheck"]["test"] == ["CMD", "python", "-m", "laneway.server.health", name]
     assert not expected
 
