@@ -10,6 +10,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laneway.api.errors import BodyTooLarge, http_problem, unexpected_error
@@ -28,6 +29,8 @@ SAFE_HEADERS: Final = {
 }
 """Headers of each response that does not have its own: a browser shows it in no other page, loads nothing for it and
 keeps no copy. A page sets the policy that it needs."""
+LONGEST_PATH = 2000
+"""Characters of a path, more than any route has. Starlette fails on a number of more than 4300 digits in a path."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -84,7 +87,10 @@ def _quoted_path(scope: Scope) -> str:
 
 
 class BodyLimit:
-    """Refuses a body over the limit with 413: by its declared length, or as soon as more bytes arrive."""
+    """Refuses a body over the limit with 413: by its declared length, or as soon as more bytes arrive.
+
+    It also refuses a path that is too long, with 414.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app, self._limit = app, limit
@@ -92,6 +98,8 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        if len(scope["path"]) > LONGEST_PATH:
+            return await http_problem("/", HTTPException(414, "The path is too long."))(scope, receive, send)
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isdecimal() and (len(declared) > LONGEST_LENGTH or int(declared) > self._limit):
             return await http_problem(scope["path"], BodyTooLarge(self._limit))(scope, receive, send)
