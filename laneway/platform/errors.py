@@ -220,10 +220,7 @@ class BrokerLoginRefused(BrokerUnavailable):
 
     title = "Broker login refused"
 
-    template = (
-        "The broker refuses the login: {reason}. Check the user and password in REDIS_URL or CELERY_BROKER_URL, and "
-        "REDIS_PASSWORD; REDIS_URL names a server of your own that has no password."
-    )
+    template = "The broker refuses the login: {reason}. Check the user and password in REDIS_URL or CELERY_BROKER_URL."
 
 
 class TooLate(BrokerUnavailable):
