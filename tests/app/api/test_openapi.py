@@ -61,6 +61,8 @@ ROUTES = {
     ("post", "/dead-letters/requeue"): {200, 413, 422, 500, 503},
     ("post", "/dead-letters/discard"): {200, 413, 422, 500, 503},
     ("post", "/dead-letters/restore"): {200, 413, 422, 500, 503},
+    ("get", "/audit-log"): {200, 413, 422, 500, 503},
+    ("get", "/audit-log/verification"): {200, 413, 422, 500, 503},
     ("get", "/api/callbacks/deliveries"): {200, 413, 422, 500, 503},
     ("get", "/api/callbacks/deliveries/{delivery_id}"): {200, 404, 413, 422, 500, 503},
     ("post", "/api/callbacks/deliveries/{delivery_id}/replay"): {202, 404, 409, 413, 422, 500, 503},
