@@ -74,6 +74,8 @@ ROUTES = {
     ("get", "/api/callbacks/destinations/{name}"): {200, 404, 413, 422, 429, 500, 503},
     ("post", "/api/callbacks/destinations/{name}/rotate"): {200, 404, 413, 422, 429, 500, 503},
     ("delete", "/api/callbacks/destinations/{name}"): {204, 404, 413, 422, 429, 500, 503},
+    ("get", "/audit-log"): {200, 413, 422, 429, 500, 503},
+    ("get", "/audit-log/verification"): {200, 413, 422, 429, 500, 503},
     ("post", "/api/leads"): {202, 200, 409, 413, 422, 429, 500, 503},
     ("get", "/api/leads"): {200, 413, 422, 429, 500, 503},
     ("get", "/api/leads/{lead_id}"): {200, 404, 413, 422, 429, 500, 503},

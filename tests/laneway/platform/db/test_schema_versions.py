@@ -41,8 +41,8 @@ def test_a_newer_program_refuses_older_tables_with_a_sentence(database: Database
     with pytest.raises(OldSchema) as refused:
         SchemaVersions(database, (newer,)).check()
     assert str(refused.value).startswith(
-        "The tables of the database are older than this program: laneway_version is 0001, and it needs 9999. "
-        "Run `laneway prepare` with this version first"
+        "The tables of the database are older than this program: "
+        f"laneway_version is {PLATFORM_HISTORY.head}, and it needs 9999. Run `laneway prepare` with this version first"
     )
 
 
