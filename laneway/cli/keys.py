@@ -16,7 +16,7 @@ commands = typer.Typer(
     name="keys",
     no_args_is_help=True,
     add_completion=False,
-    help="Keys that sign messages and encrypt payloads: create, list, rotate and remove them.",
+    help="Keys that sign messages: create, list, rotate and remove them.",
 )
 
 OVERLAP = 600.0
@@ -56,7 +56,7 @@ def rotate(
     path = ring_path()
     ring = read_ring(path).rotated(overlap=timedelta(seconds=overlap))
     ring.write(path)
-    out.print(f"{ring.keys[0].id} signs and encrypts from {local(ring.keys[0].starts_at)}.")
+    out.print(f"{ring.keys[0].id} signs from {local(ring.keys[0].starts_at)}.")
     out.print("Copy the file to all machines until then. Running processes read it by themselves.")
 
 
@@ -81,9 +81,9 @@ def ring_path() -> Path:
 
 def _state(key: Key, ring: KeyRing) -> str:
     if key is ring.current():
-        return "current: signs and encrypts"
+        return "current: signs"
     if key.starts_at > datetime.now(UTC):
-        return f"signs and encrypts from {local(key.starts_at)}"
+        return f"signs from {local(key.starts_at)}"
     return "older: verifies and decrypts"
 
 

@@ -1,13 +1,13 @@
-"""The key ring: the secrets with which this installation signs messages and encrypts payloads.
+"""The key ring: the secrets with which this installation signs messages.
 
 It is a JSON file that every process of the installation has, on all its machines:
 
     {"keys": [{"id": "3f9c21", "secret": "base64 of 32 bytes", "created": "2026-11-29T10:00:00+00:00",
                "from": "2026-11-29T10:10:00+00:00"}]}
 
-The current key is the one whose time `from` has come last; it signs and encrypts. All keys of the ring verify and
-decrypt. A new key gets a time `from` in the future, so that every process has read it before the first one signs with
-it. Processes read the file again within `CHECK_SECONDS` after it was changed.
+The current key is the one whose time `from` has come last; it signs. All keys of the ring verify. A new key gets a time
+`from` in the future, so that every process has read it before the first one signs with it. Processes read the file
+again within `CHECK_SECONDS` after it was changed.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class KeyRing:
         return next((key for key in self.keys if key.id == id), None)
 
     def current(self, now: datetime | None = None) -> Key:
-        """The key that signs and encrypts."""
+        """The key that signs."""
         now = now or datetime.now(UTC)
         return next((key for key in self.keys if key.starts_at <= now), self.keys[-1])
 
@@ -117,7 +117,7 @@ class KeyRing:
         if key is None:
             raise UnknownKey(id, ", ".join(known.id for known in self.keys))
         if key is self.current():
-            raise KeyInUse(id, "it is the current key, which signs and encrypts")
+            raise KeyInUse(id, "it is the current key, which signs")
         return KeyRing(tuple(kept for kept in self.keys if kept.id != id))
 
     def write(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The group of settings for the key ring: what is signed and encrypted with it."""
+"""The group of settings for the key ring: what is signed with it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from laneway.platform.settings.base import Group, absolute
 
 
 class KeySettings(Group):
-    """Signatures of messages, and encryption of payloads and results."""
+    """Signatures of messages."""
 
     ring_file: Path | None = Field(None, alias="KEY_RING_FILE")
-    """The file with the keys that sign messages and encrypt payloads; relative to the project's folder. `laneway keys
-    create` makes it. Every process needs the same file.
+    """The file with the keys that sign messages; relative to the project's folder. `laneway keys create` makes it. Every
+    process needs the same file.
     """
     signing: Literal["require", "sign", "off"] | None = Field(None, alias="MESSAGE_SIGNING")
     """`require`: messages, control commands and schedules that are not signed by us are refused. `sign`: they are

@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
+from laneway.platform.audit_log.recording import record
 from laneway.platform.db.models import OutboundDestination
 from laneway.platform.db.queries import outbound_destinations as repository
 from laneway.platform.db.session import Database
@@ -100,6 +101,7 @@ class Destinations:
                     raise BadDestination(name, f"there are {MAX_DESTINATIONS} already")
                 session.add(destination)
                 session.flush()
+                record(session, "destination.register", ("destination", name), after={"url": address})
         except IntegrityError:
             raise DestinationExists(name, address) from None
         log.info("destination registered", destination=name, url=address)
@@ -117,13 +119,18 @@ class Destinations:
             destination.previous_secret = destination.secret if keeps else None
             destination.previous_until = now + overlap if keeps else None
             destination.secret, destination.rotated_at = self._box.seal(secret, name=name), now
+            until = {"previous_until": destination.previous_until}
+            record(session, "destination.rotate", ("destination", name), after=until)
         log.info("secret of a destination rotated", destination=name, previous_until=destination.previous_until)
         return NewSecret(destination, secret)
 
     def remove(self, name: str) -> None:
         """Delete a destination with its secrets: nothing is sent to it any more. Raises NotFound."""
         with self._database.transaction() as session:
-            session.delete(_find(session, name, lock=True))
+            destination = _find(session, name, lock=True)
+            session.delete(destination)
+            session.flush()
+            record(session, "destination.remove", ("destination", name), before={"url": destination.url})
         log.info("destination removed", destination=name)
 
     def show(self, name: str) -> OutboundDestination:

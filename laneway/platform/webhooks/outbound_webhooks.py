@@ -24,6 +24,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
+from laneway.platform.audit_log.recording import record
 from laneway.platform.db.models import OutboundAttempt, OutboundDelivery, OutboundEndpoint
 from laneway.platform.db.queries import alerts, task_runs
 from laneway.platform.db.queries import outbound_webhooks as repository
@@ -171,6 +172,7 @@ class OutboundWebhooks:
                 endpoint_rules.enable(endpoint)
                 log.info("endpoint enabled", endpoint=id, url=endpoint.url)
             alerts.close_alert(session, endpoint_rules.ALERT, subject=id, now=clock.now())
+            record(session, "receiver.enable", ("receiver", id))
         return endpoint
 
     def disable(self, id: str) -> OutboundEndpoint:
@@ -180,6 +182,7 @@ class OutboundWebhooks:
             if endpoint.state == repository.ENABLED:
                 endpoint_rules.disable(endpoint, repository.OPERATOR, at=clock.now())
                 log.info("endpoint disabled by hand", endpoint=id, url=endpoint.url)
+            record(session, "receiver.disable", ("receiver", id))
         return endpoint
 
     # --- an attempt
