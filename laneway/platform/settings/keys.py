@@ -14,8 +14,8 @@ class KeySettings(Group):
     """Signatures of messages."""
 
     ring_file: Path | None = Field(None, alias="KEY_RING_FILE")
-    """The file with the keys that sign messages; relative to the project's folder. `laneway keys create` makes it. Every
-    process needs the same file.
+    """The file with the keys that sign messages; relative to the project's folder. `laneway keys create` makes it, and
+    every process needs the same file.
     """
     signing: Literal["require", "sign", "off"] | None = Field(None, alias="MESSAGE_SIGNING")
     """`require`: messages, control commands and schedules that are not signed by us are refused. `sign`: they are
