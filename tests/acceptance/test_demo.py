@@ -59,9 +59,7 @@ def check(output: str) -> None:
 def test_the_demo_starts_a_platform_if_none_runs_and_also_works_on_a_running_one(
     tmp_path: Path, figure: Report
 ) -> None:
-    with running_site(tmp_path) as site:
-        site.valkey.stop()  # `laneway up` starts its own
-
+    with running_site(tmp_path, embedded=True) as site:
         output = run_demo(site, figure, "demo without a platform")
         check(output)
         assert "No platform runs here" in output

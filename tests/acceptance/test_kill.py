@@ -304,8 +304,7 @@ def test_every_accepted_message_is_answered_once_when_all_processes_are_killed_u
     kind: str, tmp_path: Path, request: pytest.FixtureRequest, figure: Report
 ) -> None:
     url = empty_database(request.getfixturevalue("postgresql_server")) if kind == "postgresql" else ""
-    with running_site(tmp_path, database_url=url, TASK_LEASE_SECONDS=str(LEASE)) as site:
-        site.valkey.stop()  # `laneway up` starts its own
+    with running_site(tmp_path, embedded=True, database_url=url, TASK_LEASE_SECONDS=str(LEASE)) as site:
         first = up(site)
         with posting(site, kind) as poster:
             wait_until(lambda: len(poster.accepted) > 80, seconds=60)
