@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from laneway.cli.base import Json, out, print_json, read_settings
 from laneway.cli.times import duration, local
-from laneway.transport.key_ring import Key, KeyRing, create_ring, read_ring
+
+if TYPE_CHECKING:
+    from laneway.transport.key_ring import Key, KeyRing
 
 commands = typer.Typer(
     name="keys",
@@ -28,6 +30,8 @@ def create(
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing if the file is there.")] = False,
 ) -> None:
     """Make the file of the key ring (KEY_RING_FILE) with one new key. Copy it to all machines."""
+    from laneway.transport.key_ring import create_ring
+
     path = ring_path()
     made = create_ring(path)
     if not made and not if_missing:
@@ -38,7 +42,7 @@ def create(
 @commands.command("list")
 def list_keys(as_json: Json = False) -> None:
     """List the keys of the ring, the latest first. Their secrets are not shown."""
-    ring = read_ring(ring_path())
+    ring = _ring(ring_path())
     if as_json:
         return print_json([_data(key, ring) for key in ring.keys])
     for key in ring.keys:
@@ -52,9 +56,9 @@ def rotate(
         float, duration("Time until the new key signs: by then every machine must have the file (0s, 10m, 1h).")
     ] = OVERLAP,
 ) -> None:
-    """Add a key, which becomes the current one after the overlap. The older keys go on to verify and decrypt."""
+    """Add a key, which becomes the current one after the overlap. The older keys go on to verify."""
     path = ring_path()
-    ring = read_ring(path).rotated(overlap=timedelta(seconds=overlap))
+    ring = _ring(path).rotated(overlap=timedelta(seconds=overlap))
     ring.write(path)
     out.print(f"{ring.keys[0].id} signs from {local(ring.keys[0].starts_at)}.")
     out.print("Copy the file to all machines until then. Running processes read it by themselves.")
@@ -67,7 +71,7 @@ def remove(id: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
     Messages that were signed with it become dead letters.
     """
     path = ring_path()
-    read_ring(path).without(id).write(path)
+    _ring(path).without(id).write(path)
     out.print(f"{id}: removed")
 
 
@@ -79,12 +83,18 @@ def ring_path() -> Path:
     return path
 
 
+def _ring(path: Path) -> KeyRing:
+    from laneway.transport.key_ring import read_ring
+
+    return read_ring(path)
+
+
 def _state(key: Key, ring: KeyRing) -> str:
     if key is ring.current():
         return "current: signs"
     if key.starts_at > datetime.now(UTC):
         return f"signs from {local(key.starts_at)}"
-    return "older: verifies and decrypts"
+    return "older: verifies"
 
 
 def _data(key: Key, ring: KeyRing) -> dict[str, Any]:
