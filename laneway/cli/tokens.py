@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from laneway._printable import printable
 from laneway.cli.base import Json, make_services, out, print_json, print_models
 from laneway.cli.times import duration
 
@@ -99,5 +100,5 @@ def _print_new(made: NewToken, *, as_json: bool) -> None:
 
     if as_json:
         return print_json(new_token_view(made).model_dump(mode="json"))
-    typer.echo(made.token)
+    typer.echo(printable(made.token))
     return typer.echo(remark(made.row), err=True)
