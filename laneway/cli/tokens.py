@@ -101,4 +101,4 @@ def _print_new(made: NewToken, *, as_json: bool) -> None:
     if as_json:
         return print_json(new_token_view(made).model_dump(mode="json"))
     typer.echo(printable(made.token))
-    return typer.echo(remark(made.row), err=True)
+    return typer.echo(printable(remark(made.row)), err=True)
