@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from laneway._printable import printable
 from laneway.cli.base import Json, make_services, out, print_json
 from laneway.schemas.overlap import A_DAY, LONGEST_OVERLAP
 
@@ -76,4 +77,4 @@ def _print_secret(new: NewSecret, *, as_json: bool) -> None:
     if as_json:
         return print_json(view.model_dump(mode="json"))
     out.print(f"{view.destination.name} receives webhooks at {view.destination.url}. Its secret, shown this once:")
-    return typer.echo(view.secret)
+    return typer.echo(printable(view.secret))
