@@ -74,11 +74,15 @@ class WebhookSettings(Group):
 
     def own_secrets(self) -> dict[str, bytes]:
         sources = {f"WEBHOOK_SECRETS[{name}]": source.secret for name, source in self.secrets.items()}
+        before = {f"WEBHOOK_SECRETS[{name}].previous": source.previous for name, source in self.secrets.items()}
         return secret_bytes(
             FACEBOOK_APP_SECRET=self.facebook_app_secret,
+            FACEBOOK_APP_SECRET_PREVIOUS=self.facebook_app_secret_previous,
             FACEBOOK_VERIFY_TOKEN=self.facebook_verify_token,
             GOOGLE_LEAD_KEY=self.google_lead_key,
+            GOOGLE_LEAD_KEY_PREVIOUS=self.google_lead_key_previous,
             **sources,
+            **before,
         )
 
     @property

@@ -336,12 +336,14 @@ def test_a_secret_that_can_be_guessed_is_refused_unless_its_setting_is_named(env
         ("REDIS_PASSWORD", "hunter2"),
         ("OUTBOUND_WEBHOOK_SECRET", "whsec_aHVudGVyMg=="),
         ("WEBHOOK_SECRETS", '{"shop": "hunter2"}'),
+        ("WEBHOOK_SECRETS", '{"shop": {"secret": "0123456789abcdef", "previous": "hunter2"}}'),
     ):
+        environment(OUTBOUND_WEBHOOK_URL="https://shop.example/hook" if name == "OUTBOUND_WEBHOOK_SECRET" else "")
         told = refusal(environment, **{name: value})
         assert name in told and "less than 16 bytes" in told and "hunter" not in told
         environment(ALLOW_INSECURE=name.lower())
         load_settings()
-        environment(**{name: "", "ALLOW_INSECURE": ""})
+        environment(**{name: "", "ALLOW_INSECURE": "", "OUTBOUND_WEBHOOK_URL": ""})
     environment(GOOGLE_LEAD_KEY="hunter-2-hunter-")
 
     load_settings()
