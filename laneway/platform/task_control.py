@@ -22,7 +22,7 @@ from laneway.platform.errors import (
     WrongState,
 )
 from laneway.platform.execution.on_failure import submit_on_failure
-from laneway.platform.history.adoption import NOT_SIGNED, PAYLOAD_UNKNOWN
+from laneway.platform.history.adoption import PAYLOAD_UNKNOWN, is_not_signed
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.task_views import display_state
 from laneway.platform.logging import logger
@@ -179,7 +179,7 @@ def check_payload(run: TaskRun) -> None:
     """Raise WrongState for a task whose payload is not known, was erased by retention, or is not valid any more."""
     if run.options.get(PAYLOAD_UNKNOWN):
         raise WrongState(run.id, f"{run.state} and its payload is not known", "retried")
-    if run.options.get(NOT_SIGNED):
+    if is_not_signed(run):
         raise WrongState(run.id, f"{run.state} and its message is not signed by us", "retried")
     try:
         validated(spec_of(run.name), run.payload)

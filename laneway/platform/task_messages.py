@@ -24,7 +24,7 @@ from laneway.engine.errors import EngineError
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import Unsendable
-from laneway.platform.history.adoption import NOT_SIGNED, PAYLOAD_UNKNOWN
+from laneway.platform.history.adoption import PAYLOAD_UNKNOWN, is_not_signed
 from laneway.platform.logging import without_secrets
 from laneway.platform.submission.acceptance import unique_of
 from laneway.platform.submission.routes import TaskRoutes
@@ -162,7 +162,7 @@ def check_sendable(run: TaskRun) -> None:
         time_limits(run)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise Unsendable(run.id, f"{type(error).__name__}: {error}"[:500]) from error
-    if run.options.get(NOT_SIGNED):
+    if is_not_signed(run):
         raise Unsendable(run.id, "its message is not signed by us")
     if is_unknown:
         raise Unsendable(run.id, "its payload is not known")

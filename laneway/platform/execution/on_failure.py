@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import TaskRun
-from laneway.platform.history.adoption import NOT_SIGNED
+from laneway.platform.history.adoption import is_not_signed
 from laneway.platform.registry import registry
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions, accept, row_of
@@ -26,7 +26,7 @@ def submit_on_failure(session: Session, ended: Iterable[TaskRun], settings: Task
     A message that is not signed by us has none: its sender must not have any task run.
     """
     for run in ended:
-        if run.options.get(NOT_SIGNED):
+        if is_not_signed(run):
             continue
         spec = registry.get(run.name)
         if spec is None or spec.on_failure is None or run.state not in FINISHED or run.state == TaskState.COMPLETED:

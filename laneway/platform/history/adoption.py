@@ -29,6 +29,12 @@ ID_LIMIT = 155
 """Characters of a task's id: the width of the column."""
 
 
+def is_not_signed(run: TaskRun) -> bool:
+    """Whether the message of this row is not signed by us. Somebody may have written another value than ours there."""
+    options: object = run.options
+    return isinstance(options, dict) and NOT_SIGNED in options
+
+
 def run_from_message(stored: Stored, *, queue: str, at: datetime, signer: Signer = NO_SIGNATURES) -> TaskRun:
     """Make the row of a task from its message, which may contain anything."""
     message = stored.message

@@ -29,13 +29,13 @@ def test_a_cancel_after_the_relay_has_sent_reaches_the_message(
     id = platform.chore()
     platform.valkey.start()
     control = platform.tasks._control  # pyright: ignore[reportPrivateUsage]
-    add_event = control._add_event  # pyright: ignore[reportPrivateUsage]
+    note_cancel = control._note_cancel  # pyright: ignore[reportPrivateUsage]
 
-    def relay_first(*args: Any, **data: Any) -> None:
+    def relay_first(run: TaskRun) -> None:
         assert platform.tasks.outbox.relay() == 1
-        add_event(*args, **data)
+        note_cancel(run)
 
-    monkeypatch.setattr(control, "_add_event", relay_first)
+    monkeypatch.setattr(control, "_note_cancel", relay_first)
 
     assert platform.tasks.cancel(id).cancelled
     assert platform.work("maintenance") is None

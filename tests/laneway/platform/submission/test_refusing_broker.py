@@ -8,6 +8,7 @@ import redis
 from laneway.engine import MessageState
 from laneway.platform.errors import BrokerLoginRefused, BrokerRefuses, BrokerUnavailable
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.submission.admission import BrokerMemory
 from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 from tests.fixtures.server_troubles import Trouble, busy, full, no_replicas, password, replica
@@ -26,8 +27,13 @@ TASK = "process_conversation_message_task"
     ],
 )
 def test_a_submission_is_kept_and_sent_when_the_broker_takes_commands_again(
-    trouble: Trouble, error: type[BrokerUnavailable], sign: str, platform: Platform
+    trouble: Trouble,
+    error: type[BrokerUnavailable],
+    sign: str,
+    platform: Platform,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(BrokerMemory, "take", lambda *_: None)  # it fills up after it was asked for its memory
     platform.broker.prepare()
     payload = {"conversation_id": "c-1", "message": "Hello"}
     with redis.Redis(port=platform.valkey.port) as admin, trouble(admin, platform.valkey.folder):
