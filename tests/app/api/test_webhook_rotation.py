@@ -13,7 +13,7 @@ from laneway.platform.webhooks.signing import sign_hub
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import APP_SECRET, GOOGLE_KEY, Api, facebook, problem, signed
 
-OLD, OLDER, NEW = "the secret of before", "the secret before that", "the new secret"
+OLD, OLDER, NEW = "the secret of before", "the secret before that", "the new secret, which is longer"
 FACEBOOK_BODY = json.dumps({"object": "page", "entry": []}).encode()
 
 
