@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from laneway.engine import Stored
 from laneway.platform.db.models import TaskRun
@@ -31,7 +31,7 @@ ID_LIMIT = 155
 
 def is_not_signed(run: TaskRun) -> bool:
     """Whether the message of this row is not signed by us. Somebody may have written another value than ours there."""
-    options: object = run.options
+    options = cast("object", run.options)
     return isinstance(options, dict) and NOT_SIGNED in options
 
 
