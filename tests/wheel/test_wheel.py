@@ -144,6 +144,7 @@ def test_a_plain_celery_project_runs_on_it(bare: Bare, server: RunningValkey, tm
     }
 
 
+@pytest.mark.timeout(600)
 def test_the_engines_own_tests_pass_on_it(bare: Bare, tmp_path: Path) -> None:
     for path in TESTED:
         target = tmp_path / path
@@ -162,6 +163,7 @@ def test_the_engines_own_tests_pass_on_it(bare: Bare, tmp_path: Path) -> None:
         cwd=tmp_path,
         PYTHONPATH=str(tmp_path),
         CI=os.environ.get("CI", ""),
+        ENGINE_MODEL_STEPS="1000",  # the sources took more of them
     )
 
     assert " passed" in said

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis.connection import ConnectionPool
@@ -22,6 +23,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate) + (
 """Shrinking a failure takes minutes; ENGINE_MODEL_SHRINK=1 turns it on."""
 
 
+@pytest.mark.timeout(600)
 def test_the_server_has_the_state_of_the_model_after_every_step(valkey: RunningValkey) -> None:
     EngineMachine.pool = ConnectionPool.from_url(valkey.url(7))  # pyright: ignore[reportUnknownMemberType]
 

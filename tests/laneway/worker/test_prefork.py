@@ -95,4 +95,4 @@ def only_process(worker: Worker) -> psutil.Process:
     def living() -> list[psutil.Process]:
         return [one for one in psutil.Process(worker.process.pid).children() if one.status() != psutil.STATUS_ZOMBIE]
 
-    return wait_until(living, seconds=20)[0]
+    return wait_until(living, seconds=60)[0]
