@@ -49,6 +49,13 @@ class Screen(Console):
         options.setdefault("soft_wrap", True)
         super().print(*objects, **options)
 
+    def rule(self, title: Any = "", **options: Any) -> None:
+        """Print a heading, with a line at a terminal: an output that is none has no width to fill."""
+        if self.is_terminal:
+            super().rule(title, **options)
+        else:
+            self.print(title)
+
 
 out = Screen(width=None if sys.stdout.isatty() else WIDE, markup=False, emoji=False, highlight=False)
 """Prints ids, errors and file names unchanged, because none of them is markup."""

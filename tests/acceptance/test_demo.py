@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.fixtures.site import Node, Site, running_site
 
 Report = Callable[[str, object], None]
@@ -56,6 +58,7 @@ def check(output: str) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.timeout(400)
 def test_the_demo_starts_a_platform_if_none_runs_and_also_works_on_a_running_one(
     tmp_path: Path, figure: Report
 ) -> None:
