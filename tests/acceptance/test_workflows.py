@@ -43,8 +43,9 @@ def start(site: Site, id: str, *steps: dict[str, Any], **given: Any) -> str:
 
 
 def until_over(site: Site, id: str, *, seconds: float = 40) -> WorkflowView:
-    """Wait until a workflow is finished."""
+    """Wait until a workflow is over and recorded: it can be over before its last step is recorded."""
     wait_until(lambda: site.services.workflow_views.view(id).finished_at, seconds=seconds)
+    wait_until(lambda: not any(site.services.recorder.unread().values()), seconds=seconds)
     return site.services.workflow_views.view(id)
 
 
