@@ -57,7 +57,7 @@ COMMANDS: Final = {
     "callbacks": ("laneway.cli.webhooks", "Outbound webhooks: the log of deliveries, and their receivers."),
     "workflows": ("laneway.cli.workflows", "Workflows: start, show, signal, cancel and retry them."),
     "tokens": ("laneway.cli.tokens", "Tokens of the API: create, list, rotate and revoke them."),
-    "keys": ("laneway.cli.keys", "Keys that sign messages: create, list, rotate and remove them."),
+    "keys": ("laneway.cli.keys", "Keys that sign messages and encrypt payloads: create, list, rotate and remove them."),
     "adopt": ("laneway.cli.adopt", "Take over a Celery project: review its settings, count its messages, move them."),
     "audit": ("laneway.cli.operations", "Count all tasks that were ever accepted, and name those that are missing."),
     "audit-log": (

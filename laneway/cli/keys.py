@@ -1,4 +1,4 @@
-"""Commands of the key ring: create, list, rotate, remove. They work on the file alone."""
+"""Commands of the key ring: create, list, rotate, reencrypt, remove."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from laneway.cli.base import Json, out, print_json, read_settings
+from laneway.cli.base import Json, make_services, out, print_json, read_settings
 from laneway.cli.times import duration, local
 
 if TYPE_CHECKING:
+    from laneway.platform.operations.reencryption import Reencryption
     from laneway.transport.key_ring import Key, KeyRing
 
 commands = typer.Typer(
     name="keys",
     no_args_is_help=True,
     add_completion=False,
-    help="Keys that sign messages: create, list, rotate and remove them.",
+    help="Keys that sign messages and encrypt payloads: create, list, rotate and remove them.",
 )
 
 OVERLAP = 600.0
@@ -56,7 +57,7 @@ def rotate(
         float, duration("Time until the new key signs: by then every machine must have the file (0s, 10m, 1h).")
     ] = OVERLAP,
 ) -> None:
-    """Add a key, which becomes the current one after the overlap. The older keys go on to verify."""
+    """Add a key, which becomes the current one after the overlap. The older keys go on to verify and to decrypt."""
     path = ring_path()
     ring = _ring(path).rotated(overlap=timedelta(seconds=overlap))
     ring.write(path)
@@ -65,14 +66,54 @@ def rotate(
 
 
 @commands.command()
-def remove(id: Annotated[str, typer.Argument(help="The key's id.")]) -> None:
-    """Remove a key that is not the current one.
+def reencrypt() -> None:
+    """Encrypt what the database holds with older keys again, with the current key. Then they can be removed.
+
+    It may be interrupted: the next run continues. Messages of the broker stay as they are until they are done.
+    """
+    ring_path()
+    with out.status("Encrypting again") as status:
+        done = _reencryption().run(lambda done: status.update(f"Rows encrypted again: {done}"))
+    out.print(f"Rows encrypted again: {done}")
+
+
+@commands.command()
+def remove(
+    id: Annotated[str, typer.Argument(help="The key's id.")],
+    force: Annotated[bool, typer.Option("--force", help="Do not look for what is encrypted with it.")] = False,
+) -> None:
+    """Remove a key that is not the current one and with which nothing is encrypted.
 
     Messages that were signed with it become dead letters.
     """
     path = ring_path()
-    _ring(path).without(id).write(path)
+    rest = _ring(path).without(id)
+    if not force:
+        _check_unused(id)
+    rest.write(path)
     out.print(f"{id}: removed")
+
+
+def _check_unused(id: str) -> None:
+    """Raise KeyInUse when something is encrypted with the key."""
+    from laneway.platform.errors import PlatformError
+    from laneway.transport.key_ring import KeyInUse
+
+    try:
+        uses = _reencryption().uses(id)
+    except PlatformError as error:
+        raise KeyInUse(id, f"what is encrypted with it is not known; --force does not look for it. {error}") from error
+    if uses.stored:
+        raise KeyInUse(id, f"{uses.stored} rows are encrypted with it; run `laneway keys reencrypt` first")
+    if uses.messages:
+        raise KeyInUse(id, f"{uses.messages} messages of the broker are encrypted with it; wait until they are done")
+
+
+def _reencryption() -> Reencryption:
+    from laneway.platform.operations.reencryption import Reencryption
+
+    services = make_services()
+    return Reencryption(services.database, services.broker, services.settings.tasks.sealer)
 
 
 def ring_path() -> Path:
@@ -91,10 +132,10 @@ def _ring(path: Path) -> KeyRing:
 
 def _state(key: Key, ring: KeyRing) -> str:
     if key is ring.current():
-        return "current: signs"
+        return "current: signs, encrypts"
     if key.starts_at > datetime.now(UTC):
         return f"signs from {local(key.starts_at)}"
-    return "older: verifies"
+    return "older: verifies, decrypts"
 
 
 def _data(key: Key, ring: KeyRing) -> dict[str, Any]:

@@ -23,9 +23,11 @@ from laneway.platform.logging import URL_LOGIN, configure_logging, logger
 from laneway.platform.queues import LANE_WEIGHTS, queues
 from laneway.platform.registry import registry
 from laneway.platform.schedules.entry import Schedule, check_schedules
+from laneway.platform.sealing import KeysMissing
 from laneway.platform.settings import Settings, settings_warnings
 from laneway.platform.signing_check import check_signing
 from laneway.platform.submission.routes import TaskRoutes
+from laneway.platform.submission.sealing_producer import seal_calls, seals_calls
 from laneway.worker.hand_on import SETTING as HAND_ON_SETTING
 from laneway.worker.masking import mask_settings
 
@@ -79,6 +81,8 @@ def configure_celery(
     app.backend_cls = settings.redis.result_url  # Celery would read CELERY_RESULT_BACKEND before this setting
     if settings.redis.on_engine:
         _install_engine(app, settings)
+    if settings.keys.ring_path is not None:
+        seal_calls(app, settings.tasks.sealer)
     return app
 
 
@@ -112,7 +116,21 @@ def load_tasks(app: Celery) -> None:
     for module in (*declared.modules, *WORKER_MODULES):
         import_module(module, named_by=declared.named_by)
     registry.check()
+    _check_encryption(app, declared.settings)
     check_schedules(declared.schedules, registry)
+
+
+def _check_encryption(app: Celery, settings: Settings) -> None:
+    """Raise ConfigError when a task must be encrypted and cannot be."""
+    encrypted = [spec.name for spec in registry.values() if settings.tasks.sealer.seals(spec)]
+    if encrypted and settings.keys.ring_path is None:
+        raise KeysMissing(f"The payloads of {encrypted[0]!r}")
+    if encrypted and not seals_calls(app):
+        raise ConfigError(
+            f"The task {encrypted[0]!r} must be encrypted, and the Celery app {app.main!r} has a class of its own for "
+            "`amqp`, which would send its arguments as they are: derive that class from "
+            "laneway.platform.submission.sealing_producer.EngineProducer, or leave it out."
+        )
 
 
 def load_tasks_or_exit(app: Celery) -> None:

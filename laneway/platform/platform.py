@@ -137,7 +137,7 @@ class Platform:
 
     @cached_property
     def steps(self) -> Steps:
-        return Steps(self.database, self.recorder)
+        return Steps(self.database, self.recorder, self.settings.tasks.sealer)
 
     @cached_property
     def dead_letters(self) -> DeadLetters:

@@ -58,6 +58,8 @@ class TaskSpec:
     """Whether only the platform and the application submit the task, and nobody from outside."""
     aliases: tuple[str, ...] = ()
     """Earlier names of the task: what was sent or stored under them is run by this task."""
+    encrypted: bool = False
+    """Whether its payloads, results and steps are encrypted in the database and in the broker."""
 
     @property
     def queue(self) -> str:

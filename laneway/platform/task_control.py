@@ -26,6 +26,7 @@ from laneway.platform.history.adoption import PAYLOAD_UNKNOWN, is_not_signed
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.task_views import display_state
 from laneway.platform.logging import logger
+from laneway.platform.sealing import opened_payload
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import spec_of, validated
 from laneway.platform.submission.outbox import Outbox
@@ -182,6 +183,6 @@ def check_payload(run: TaskRun) -> None:
     if is_not_signed(run):
         raise WrongState(run.id, f"{run.state} and its message is not signed by us", "retried")
     try:
-        validated(spec_of(run.name), run.payload)
+        validated(spec_of(run.name), opened_payload(run.payload))
     except (InvalidPayload, UnknownTaskType) as error:
         raise WrongState(run.id, f"{run.state} and its payload is no longer kept or valid", "retried") from error

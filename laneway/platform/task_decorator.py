@@ -22,7 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Result = TypeVar("Result", bound=BaseModel | Mapping[str, Any] | None, covariant=True)
 Call: TypeAlias = Mapping[str, Any] | tuple[Any, ...] | list[Any]
 """The arguments of one task: by name, or by position."""
-OPTIONS: Final = frozenset({"key", "priority", "on_failure", "role", "internal"})
+OPTIONS: Final = frozenset({"key", "priority", "on_failure", "role", "internal", "encrypted"})
 """Options of `@task` that are fields of `TaskSpec`."""
 
 
@@ -186,6 +186,7 @@ def task(
     role: str | None = None,
     internal: bool = False,
     aliases: Sequence[str] = (),
+    encrypted: bool = False,
 ) -> Decorator: ...
 def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     """Declare a function as a task: workers run it, and callers submit it.
@@ -218,6 +219,8 @@ def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     `role`: the purpose for which the platform itself submits the task, if there is one.
     `internal`: nobody may submit the task from outside, by the API or the command line; an `on_failure` task is so.
     `aliases`: earlier names of the task; what was sent, stored or scheduled under them is run by this one.
+    `encrypted`: its payloads, results and steps are encrypted in the database and in the broker. This needs a key ring
+    (KEY_RING_FILE). Ordering keys, tags, progress, errors and log lines are not encrypted.
 
     Raises BadTask, which names the mistake, when the declaration cannot work.
     """

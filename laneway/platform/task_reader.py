@@ -19,6 +19,7 @@ from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.task_views import describe, describe_worker, queue_figures, queue_reason, waiting_for
 from laneway.platform.logging import without_secrets
 from laneway.platform.queues import queues as declared
+from laneway.platform.sealing import shown_payload
 from laneway.platform.settings import TaskSettings
 from laneway.schemas.task import FINISHED, WAITING, QueueFigures, TaskDetails, TaskState, TaskStatus
 from laneway.schemas.worker import WorkerView
@@ -61,7 +62,7 @@ class TaskReader:
         with self._database.reading() as session:
             serving = workers.serving(session, now=clock.now()).get(run.queue, 0)
         status = describe(run, waiting_for=self._waiting_for(run, serving=serving))
-        return TaskDetails(**dict(status), payload=without_secrets(run.payload))
+        return TaskDetails(**dict(status), payload=without_secrets(shown_payload(run.payload)))
 
     def search(
         self, which: Filter, *, before: int | None = None, limit: int = 50

@@ -47,6 +47,7 @@ from laneway.platform.db.queries import task_runs
 from laneway.platform.errors import NotFound, PermanentError, UnknownTask, WrongState
 from laneway.platform.logging import logger
 from laneway.platform.queues import Priority
+from laneway.platform.sealing import opened_payload
 from laneway.platform.submission.acceptance import SubmitOptions, ordering_key
 from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.schemas.outbound_webhook import OutboundWebhook
@@ -145,7 +146,7 @@ class Documents:
             or run.attempts_before + run.attempts != ended.run
         ):
             return {"task_id": run.id, "skipped": "it was run again"}
-        payload = run.payload
+        payload = opened_payload(run.payload)
         state = DocumentState.CANCELLED if run.state == TaskState.CANCELLED else DocumentState.FAILED
         with self._tasks.transaction() as unit:
             document = repository.find(unit.session, str(payload.get("document_id", "")), lock=True)
@@ -165,7 +166,7 @@ class Documents:
         run = require_ingestion(self._tasks.current(task_id))
         handle = self._tasks.retry(task_id)
         with self._tasks.transaction() as unit:
-            document = repository.find(unit.session, str(run.payload.get("document_id", "")), lock=True)
+            document = repository.find(unit.session, str(opened_payload(run.payload).get("document_id", "")), lock=True)
             current = task_runs.find(unit.session, task_id)
             ended_again = current is None or current.state in FINISHED  # Then that end has set the state already.
             if document is not None and document.task_id == run.id and not ended_again:

@@ -32,6 +32,7 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, NotFound, PlatformError, UnknownTask, WrongState
 from laneway.platform.logging import logger
+from laneway.platform.sealing import opened_payload
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.schemas.payload import EndedTask
@@ -155,7 +156,7 @@ class Leads:
     def record_update_failure(self, ended: EndedTask) -> dict[str, Any]:
         """Note on the lead that its CRM update failed, unless the CRM or the lead has a newer version."""
         run = self._tasks.current(ended.task_id)
-        wanted = CrmUpdate.model_validate(run.payload)
+        wanted = CrmUpdate.model_validate(opened_payload(run.payload))
         with self._database.transaction() as session:
             lead = repository.find(session, wanted.lead_id, lock=True)
             if lead is None or wanted.uid not in (None, lead.uid):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from laneway.engine import Engine, MessageInfo, MessageState
 from laneway.platform.broker import Broker
 from laneway.platform.erasure.subject import Subject
 from laneway.platform.execution.celery_results import CeleryResults
+from laneway.platform.sealing import opened_if_possible, shown_payload
 from laneway.transport.codec import call_of
 
 PAGE: Final = 200
@@ -55,8 +56,16 @@ def find_results(results: CeleryResults, subject: Subject) -> list[str]:
     """The ids of the tasks whose results are about the person. Raises ResultStoreUnavailable."""
     found: dict[str, None] = {}
     for ids in results.ids(page=PAGE) if results.listable else ():
-        found.update((id, None) for id, meta in results.contents(ids) if subject.owns(id, meta))
+        found.update((id, None) for id, meta in results.contents(ids) if subject.owns(id, _decrypted(meta)))
     return list(found)
+
+
+def _decrypted(meta: Any) -> Any:
+    """What is stored of a result, with the value decrypted."""
+    if not isinstance(meta, dict):
+        return meta
+    fields = cast("dict[str, Any]", meta)
+    return {name: opened_if_possible(value) for name, value in fields.items()}
 
 
 def _messages(engine: Engine, queue: str) -> Iterator[MessageInfo]:
@@ -76,7 +85,8 @@ def _is_about(info: MessageInfo, subject: Subject) -> bool:
 def _content(info: MessageInfo) -> Any:
     """The arguments of the call; of a message that is no call, its body."""
     try:
-        return call_of(info.stored.message)
+        args, kwargs = call_of(info.stored.message)
+        return [opened_if_possible(each) for each in args], shown_payload(kwargs)
     except ValueError:
         body = info.stored.message.body
     try:

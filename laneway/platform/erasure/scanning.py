@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, LargeBinary, Text, cast, func, or_, select
+from sqlalchemy import JSON, ColumnElement, LargeBinary, Text, cast, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from laneway.platform.db.models.sealed import SealedJson, SealedText
 from laneway.platform.erasure.subject import Subject
+from laneway.platform.sealing import SEALED, opened_if_possible
 
 BATCH: Final = 200
 """Rows that are in memory at once."""
@@ -23,14 +25,16 @@ def rows_about(
 ) -> Iterator[Any]:
     """Yield the values `returning` of each row of which one of the columns is about the person.
 
-    The database selects candidates by text; the subject then decides about the values themselves.
+    The database selects candidates by text; the subject then decides about the values themselves. Values that are
+    encrypted are all candidates: they are decrypted first.
     """
     statement = select(*returning, *columns)
     fragments = subject.fragments
     if fragments is not None:
         statement = statement.where(or_(*(_may_hold(column, fragments) for column in columns)))
     for row in session.execute(statement.execution_options(yield_per=BATCH)):
-        if subject.owns(*({column.key: value} for column, value in zip(columns, row[len(returning) :], strict=True))):
+        values = zip(columns, row[len(returning) :], strict=True)
+        if subject.owns(*({column.key: opened_if_possible(value)} for column, value in values)):
             yield row[: len(returning)]
 
 
@@ -38,4 +42,5 @@ def _may_hold(column: InstrumentedAttribute[Any], fragments: Sequence[str]) -> C
     if isinstance(column.type, LargeBinary):
         return column.is_not(None)
     text = func.lower(cast(column, Text))
-    return or_(*(text.contains(fragment, autoescape=True) for fragment in fragments))
+    sealed = [text.contains(SEALED)] if isinstance(column.type, JSON | SealedJson | SealedText) else []
+    return or_(*sealed, *(text.contains(fragment, autoescape=True) for fragment in fragments))

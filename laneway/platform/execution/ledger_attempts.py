@@ -121,7 +121,15 @@ class LedgerAttempts:
             run = task_runs.find(session, task_id, lock=True)
             if run is None:
                 priority = int(Priority.NORMAL)
-                run = run_from_call(task_id, name, payload, queue=queue, at=clock.now(), priority=priority)
+                run = run_from_call(
+                    task_id,
+                    name,
+                    payload,
+                    queue=queue,
+                    at=clock.now(),
+                    priority=priority,
+                    sealer=self._settings.sealer,
+                )
                 session.add(run)
                 session.flush()
             self._record(session, run, EventKind.BURY, reason=reason, detail=error)
@@ -178,6 +186,7 @@ class LedgerAttempts:
             queue=delivered.queue,
             at=clock.now(),
             priority=int(delivered.spec.priority),
+            sealer=self._settings.sealer,
         )
         if delivered.spec.max_retries is None:
             run.max_retries = self._settings.max_retries

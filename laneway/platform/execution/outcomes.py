@@ -23,6 +23,7 @@ from typing import Any
 from laneway.engine import Lease
 from laneway.platform.errors import DatabaseUnavailable, InvalidPayload, ResultTooLarge
 from laneway.platform.execution.retry import RetryPolicy, is_retryable
+from laneway.platform.sealing import is_sealed
 from laneway.platform.settings import TaskSettings
 from laneway.schemas.task import TaskState
 
@@ -153,7 +154,7 @@ class OutcomePolicy:
 
     def decide(self, attempt: Attempt, outcome: Outcome, *, schedule: tuple[float, ...] | None = None) -> AttemptResult:
         """The result of an attempt. `schedule`: seconds before each retry, instead of exponential backoff."""
-        outcome = _storable(outcome)
+        outcome = storable(outcome)
         if isinstance(outcome, Completed):
             return AttemptResult(TaskState.COMPLETED, result=outcome.result)
         if isinstance(outcome, Stopped) or attempt.cancel_requested:
@@ -186,6 +187,17 @@ def _is_faulty_statement(error: DatabaseUnavailable) -> bool:
     return isinstance(original, sqlite3.Error) and original.sqlite_errorcode == sqlite3.SQLITE_ERROR
 
 
+def storable(outcome: Outcome) -> Outcome:
+    """Return the outcome, or an error if its result cannot be stored: the task would otherwise have no outcome."""
+    if not isinstance(outcome, Completed) or is_sealed(outcome.result):  # a sealed result was checked before
+        return outcome
+    try:
+        size = len(json.dumps(outcome.result, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        return Raised(TypeError(f"the task's result is not JSON: {error}"))
+    return Raised(ResultTooLarge(size, RESULT_LIMIT)) if size > RESULT_LIMIT else outcome
+
+
 def error_group(kind: str, trace: TracebackType | None, message: str) -> str:
     """Return the fingerprint of an error: a digest of its class and of the innermost function of its traceback.
 
@@ -194,17 +206,6 @@ def error_group(kind: str, trace: TracebackType | None, message: str) -> str:
     frames: list[tracebacks.FrameSummary] = list(tracebacks.extract_tb(trace)) if trace else []
     origin = f"{frames[-1].filename}:{frames[-1].name}" if frames else re.sub(r"\d+", "#", message)
     return hashlib.sha256(f"{kind}\n{origin}".encode(errors="replace")).hexdigest()[:GROUP_CHARACTERS]
-
-
-def _storable(outcome: Outcome) -> Outcome:
-    """Return the outcome, or an error if its result cannot be stored: the task would otherwise have no outcome."""
-    if not isinstance(outcome, Completed):
-        return outcome
-    try:
-        size = len(json.dumps(outcome.result, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
-        return Raised(TypeError(f"the task's result is not JSON: {error}"))
-    return Raised(ResultTooLarge(size, RESULT_LIMIT)) if size > RESULT_LIMIT else outcome
 
 
 def _error_fields(outcome: Outcome) -> dict[str, Any]:

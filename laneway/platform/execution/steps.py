@@ -13,6 +13,8 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import PermanentError, StepTooLarge
 from laneway.platform.execution.outcomes import Attempt
 from laneway.platform.history.journal_recorder import JournalRecorder
+from laneway.platform.registry import registry
+from laneway.platform.sealing import Sealer, opened
 
 STEP_LIMIT = 1_000_000
 """Characters of JSON that one step may store."""
@@ -23,8 +25,8 @@ NAME_LIMIT = 155
 class Steps:
     """What one attempt stores for later attempts of the same task."""
 
-    def __init__(self, database: Database, recorder: JournalRecorder) -> None:
-        self._database, self._recorder = database, recorder
+    def __init__(self, database: Database, recorder: JournalRecorder, sealer: Sealer) -> None:
+        self._database, self._recorder, self._sealer = database, recorder, sealer
 
     def run_once(self, attempt: Attempt, name: str, work: Callable[[], Any]) -> Any:
         """Return the stored result, or run `work`, store its result and return it.
@@ -36,9 +38,9 @@ class Steps:
         with self._database.reading() as session:
             stored = repository.step(session, attempt.task_id, checked_name(name))
         if stored is not None:
-            return stored.result
+            return opened(stored.result)
         result = work()
-        self._store(attempt, name, result)
+        self._store(attempt, name, result, sealed=True)
         return json.loads(json.dumps(result))  # the same value that a later attempt will read
 
     def finished_items(self, attempt: Attempt, name: str) -> int:
@@ -51,10 +53,13 @@ class Steps:
         """Store the number of finished items of a loop."""
         self._store(attempt, name, number)
 
-    def _store(self, attempt: Attempt, name: str, result: Any) -> None:
+    def _store(self, attempt: Attempt, name: str, result: Any, *, sealed: bool = False) -> None:
         size = len(json.dumps(result, allow_nan=False))
         if size > STEP_LIMIT:
             raise StepTooLarge(name, size, STEP_LIMIT)
+        spec = registry.get(attempt.name) if sealed else None
+        if spec is not None:
+            result = self._sealer.result(spec, result)
         with self._database.reading() as session:
             is_recorded = task_runs.find(session, attempt.task_id) is not None
         if not is_recorded:  # a task that was sent without the task manager gets its row when the journal is recorded

@@ -37,12 +37,14 @@ from laneway.platform.execution.outcomes import (
     Skip,
     Snoozed,
     Stopped,
+    storable,
 )
-from laneway.platform.execution.versions import check_version
+from laneway.platform.execution.versions import check_version, opened_here
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.logging import bind, capture, logger, unbind_all
 from laneway.platform.platform import Platform, current_platform, known_platform
 from laneway.platform.registry import TaskSpec
+from laneway.platform.sealing import opened_payload
 from laneway.platform.submission.acceptance import validated
 from laneway.schemas.task import FAILURES, TaskState
 
@@ -97,7 +99,7 @@ class PlatformTask(Task):
         attempt = self._start_attempt(args, kwargs)
         bind(request_id=attempt.request_id)
         with acting_as(self._caller(attempt)):
-            outcome = self.work_on(attempt)
+            outcome = self._sealed(self.work_on(attempt))
         result = self.platform.attempts.policy.decide(attempt, outcome, schedule=self.spec.delays)
         try:
             is_stored = self.platform.attempts.finish(attempt, result)
@@ -130,7 +132,7 @@ class PlatformTask(Task):
         self.request.laneway_started = monotonic()
         headers = self.request.headers or {}
         payload = payload_of_call(self.name, args, kwargs)
-        check_version(self.spec, payload, headers)
+        check_version(self.spec, opened_here(self.spec, payload), headers)
         delivered = DeliveredTask(
             task_id=self.request.id,
             spec=with_message_options(self.spec, headers),
@@ -175,7 +177,7 @@ class PlatformTask(Task):
                 capture(self._log_recorder(attempt), lines=LOG_LINES),
                 running(context),
             ):
-                payload = validated(self.spec, attempt.payload)
+                payload = validated(self.spec, opened_payload(attempt.payload))
                 return Completed(_as_dict(self.declaration.call(self.work, context, payload)))
         except TaskCancelled:
             return Stopped("interrupted" if attempt.interrupted else "cooperative")
@@ -187,6 +189,14 @@ class PlatformTask(Task):
             return Raised(error)
         finally:
             context.report_last_progress()
+
+    def _sealed(self, outcome: Outcome) -> Outcome:
+        """The outcome with an encrypted result, if the task is encrypted: as it is stored, passed on and logged."""
+        sealer = self.platform.settings.tasks.sealer
+        if not isinstance(outcome, Completed) or outcome.result is None or not sealer.seals(self.spec):
+            return outcome
+        outcome = storable(outcome)
+        return Completed(sealer.result(self.spec, outcome.result)) if isinstance(outcome, Completed) else outcome
 
     def _log_recorder(self, attempt: Attempt) -> Callable[[dict[str, Any]], None]:
         """A function that records the log lines of the running task as its events."""

@@ -14,9 +14,13 @@ from pydantic import ValidationError
 
 from laneway.platform.history.adoption import POSITIONAL
 from laneway.platform.registry import TaskSpec
+from laneway.platform.sealing import SealedUnreadable, opened_payload
 from laneway.transport.codec import HEADER_CHECKED
 from laneway.worker.hand_on import UNREADABLE_PAYLOAD, UnknownHere
 
+SEALED_PAYLOAD = "encrypted"
+"""Reason of the dead letter when no worker could decrypt the payload."""
+_KEY_ADVICE = "Give its workers the key ring of the sender (KEY_RING_FILE)"
 _ADVICE = "Deploy workers whose code has it, or correct the payload where the task is sent"
 
 
@@ -38,6 +42,15 @@ def check_version(spec: TaskSpec, payload: Mapping[str, Any], headers: Mapping[s
         place = ".".join(map(str, first["loc"])) or "payload"
         what = f"this form of the payload of the task {spec.name!r} ({place}: {first['msg']})"
         raise UnknownHere(what, UNREADABLE_PAYLOAD, _ADVICE)
+
+
+def opened_here(spec: TaskSpec, payload: dict[str, Any]) -> dict[str, Any]:
+    """Open the payload. Raises UnknownHere when it is sealed with a key that this worker does not have."""
+    try:
+        return opened_payload(payload)
+    except SealedUnreadable as error:
+        what = f"how to decrypt the payload of the task {spec.name!r} ({error.problem})"
+        raise UnknownHere(what, SEALED_PAYLOAD, _KEY_ADVICE) from None
 
 
 def _noun(fields: list[str]) -> str:

@@ -13,6 +13,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.task_events import storable
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
+from laneway.platform.sealing import Sealer, shown_payload
 from laneway.schemas.task import TaskState
 from laneway.transport.codec import call_of
 from laneway.transport.signatures import NO_SIGNATURES, Signer
@@ -35,8 +36,13 @@ def is_not_signed(run: TaskRun) -> bool:
     return isinstance(options, dict) and NOT_SIGNED in options
 
 
-def run_from_message(stored: Stored, *, queue: str, at: datetime, signer: Signer = NO_SIGNATURES) -> TaskRun:
-    """Make the row of a task from its message, which may contain anything."""
+def run_from_message(
+    stored: Stored, *, queue: str, at: datetime, signer: Signer = NO_SIGNATURES, sealer: Sealer | None = None
+) -> TaskRun:
+    """Make the row of a task from its message, which may contain anything.
+
+    `signer` says whether the message is signed by us. `sealer` encrypts what came readable and must not be stored so.
+    """
     message = stored.message
     run = run_from_call(
         message.task_id,
@@ -46,6 +52,7 @@ def run_from_message(stored: Stored, *, queue: str, at: datetime, signer: Signer
         at=at,
         priority=min(message.priority // 3, Priority.CRITICAL),
         key=message.key,
+        sealer=sealer,
     )
     if message.body_known and not message.body:
         run.options = {PAYLOAD_UNKNOWN: True}
@@ -55,10 +62,21 @@ def run_from_message(stored: Stored, *, queue: str, at: datetime, signer: Signer
 
 
 def run_from_call(
-    id: str, name: str, payload: dict[str, Any], *, queue: str, at: datetime, priority: int, key: str | None = None
+    id: str,
+    name: str,
+    payload: dict[str, Any],
+    *,
+    queue: str,
+    at: datetime,
+    priority: int,
+    key: str | None = None,
+    sealer: Sealer | None = None,
 ) -> TaskRun:
     """Make the row of a task from its call. Texts are cut to the size of their columns."""
     spec = registry.get(name)
+    digest = fingerprint(name, shown_payload(payload))
+    if sealer is not None and spec is not None and sealer.seals(spec):
+        payload, digest = sealer.payload(spec, payload), sealer.keyed_digest(digest)
     return TaskRun(
         id=id,
         name=storable(name)[:155],
@@ -66,7 +84,7 @@ def run_from_call(
         priority=priority,
         payload=payload,
         key=storable(key)[:200] if key is not None else None,
-        fingerprint=fingerprint(name, payload),
+        fingerprint=digest,
         state=TaskState.PENDING,
         progress=0,
         attempts=0,

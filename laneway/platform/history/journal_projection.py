@@ -24,6 +24,7 @@ from laneway.platform.execution.outcomes import ERROR_LIMIT, GROUP_CHARACTERS, T
 from laneway.platform.history.adoption import is_storable_id, run_from_message
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
+from laneway.platform.sealing import Sealer
 from laneway.schemas.task import FINISHED, TaskState
 from laneway.transport.signatures import NO_SIGNATURES, Signer
 
@@ -45,25 +46,27 @@ def record(
     *,
     find: FindMessage | None = None,
     signer: Signer = NO_SIGNATURES,
+    sealer: Sealer | None = None,
 ) -> list[TaskRun]:
     """Record a batch; returns the tasks that ended without being completed.
 
     `find` returns the message of a task that has no row: the event that carried it was lost, or recorded elsewhere, or
-    it carries the message without its body. `signer`: says whether a message without a row is signed by us.
+    it carries the message without its body. `signer` and `sealer`: as for `run_from_message`.
 
     If the batch fails, each event is recorded separately. An event that fails then is logged and left out, so that it
     does not block the others. Raises OperationalError or InterfaceError when the database cannot be reached.
     """
     try:
         with session.begin_nested():
-            return JournalProjection(session, queue, find=find, signer=signer).apply(events)
+            return JournalProjection(session, queue, find=find, signer=signer, sealer=sealer).apply(events)
     except (OperationalError, InterfaceError):
         raise
     except Exception:
         if len(events) <= 1:
             log.exception("event not recorded", queue=queue, events=[(event.task_id, event.kind) for event in events])
             return []
-        return [run for event in events for run in record(session, queue, [event], find=find, signer=signer)]
+        options: Any = {"find": find, "signer": signer, "sealer": sealer}
+        return [run for event in events for run in record(session, queue, [event], **options)]
 
 
 class JournalProjection:
@@ -74,9 +77,16 @@ class JournalProjection:
     """
 
     def __init__(
-        self, session: Session, queue: str, *, find: FindMessage | None = None, signer: Signer = NO_SIGNATURES
+        self,
+        session: Session,
+        queue: str,
+        *,
+        find: FindMessage | None = None,
+        signer: Signer = NO_SIGNATURES,
+        sealer: Sealer | None = None,
     ) -> None:
-        self._session, self._queue, self._find, self._signer = session, queue, find, signer
+        self._session, self._queue, self._find = session, queue, find
+        self._signer, self._sealer = signer, sealer
         self._runs: dict[str, TaskRun] = {}
         self._attempts: dict[str, dict[int, TaskAttempt]] = {}
         self._new_attempts: list[TaskAttempt] = []
@@ -119,7 +129,7 @@ class JournalProjection:
         if not is_storable_id(event.task_id):
             log.warning("event ignored: the id of its task cannot be stored", task_id=event.task_id)
             return None
-        run = run_from_message(stored, queue=self._queue, at=moment(event.at), signer=self._signer)
+        run = run_from_message(stored, queue=self._queue, at=moment(event.at), signer=self._signer, sealer=self._sealer)
         self._session.add(run)
         self._runs[run.id] = run
         return run

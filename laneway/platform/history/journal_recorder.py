@@ -19,13 +19,13 @@ from sqlalchemy.orm import Session
 from laneway.engine import Engine, Event, JournalPage, Stored
 from laneway.engine.journal import START
 from laneway.platform.broker import Broker
-from laneway.platform.db.models import JournalCursor
+from laneway.platform.db.models import JournalCursor, TaskRun
 from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.session import Database
 from laneway.platform.db.wait_limit import limit_waits
 from laneway.platform.errors import DatabaseBusy, NewerQueue, PlatformError
 from laneway.platform.execution.on_failure import submit_on_failure
-from laneway.platform.history.journal_projection import record
+from laneway.platform.history.journal_projection import FindMessage, record
 from laneway.platform.history.replaced_copies import ReplacedCopy, note_older_copy
 from laneway.platform.logging import logger
 from laneway.platform.settings import TaskSettings
@@ -141,7 +141,13 @@ class JournalRecorder:
 
     def record_missing(self, session: Session, queue: str, events: Sequence[Event]) -> None:
         """Record events that the journal does not have, but that the queue or a result proves."""
-        submit_on_failure(session, record(session, queue, events, signer=self._broker.messages.signer), self._settings)
+        submit_on_failure(session, self._record(session, queue, events), self._settings)
+
+    def _record(
+        self, session: Session, queue: str, events: Sequence[Event], find: FindMessage | None = None
+    ) -> list[TaskRun]:
+        signer, sealer = self._broker.messages.signer, self._settings.sealer
+        return record(session, queue, events, find=find, signer=signer, sealer=sealer)
 
     def _record_batch(self, engine: Engine, queue: str) -> int:
         with self._database.transaction() as session:
@@ -150,10 +156,7 @@ class JournalRecorder:
             if note_older_copy(session, cursor, page):
                 page = self._read(engine, cursor)
             if page.events:
-                signer = self._broker.messages.signer
-                ended = record(
-                    session, queue, page.events, find=lambda id: self._stored(engine, queue, id), signer=signer
-                )
+                ended = self._record(session, queue, page.events, find=lambda id: self._stored(engine, queue, id))
                 submit_on_failure(session, ended, self._settings)
                 cursor.position = page.events[-1].cursor
             position = cursor.position

@@ -11,6 +11,7 @@ from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun, Worker
 from laneway.platform.db.queries.workers import ALIVE
 from laneway.platform.flow.rate_limits import paused_reason, throttle_reason
 from laneway.platform.queues import queues as declared
+from laneway.platform.sealing import shown
 from laneway.schemas.task import AttemptView, EventView, QueueFigures, TaskState, TaskStatus
 from laneway.schemas.worker import WorkerView
 
@@ -23,7 +24,7 @@ def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
         status=display_state(run),
         progress=run.progress,
         message=run.progress_message,
-        result=run.result,
+        result=shown(run.result),
         error=run.error,
         error_type=run.error_type,
         attempts=run.attempts_before + run.attempts,

@@ -9,6 +9,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter, Group
 from laneway.platform.logging import without_secrets
 from laneway.platform.operations.dead_letters import DEAD
+from laneway.platform.sealing import shown_payload
 from laneway.schemas.history import BulkActionResponse, DeadLetterGroupView, DeadLetterSelection, DeadLetterView
 from laneway.schemas.task import TaskState
 
@@ -20,7 +21,7 @@ def dead_letter_view(run: TaskRun) -> DeadLetterView:
         name=run.name,
         queue=run.queue,
         state=TaskState(run.state),
-        payload=without_secrets(run.payload),
+        payload=without_secrets(shown_payload(run.payload)),
         error=without_secrets(run.error),
         error_type=run.error_type,
         traceback=without_secrets(run.traceback),

@@ -89,6 +89,8 @@ class Settings(BaseModel):
     def contradictions(self) -> list[str]:
         """Return one sentence per contradiction between settings of different groups. An application may add more."""
         problems: list[str] = []
+        if self.tasks.encryption == "all" and self.keys.ring_file is None:
+            problems.append("TASK_ENCRYPTION=all needs KEY_RING_FILE, the file of the keys")
         if self.operation.is_production and self.access.authentication is Authentication.OFF:
             problems.append("AUTHENTICATION must not be off while ENVIRONMENT is production")
         if self.people.asks_people and not self.is_authenticating:
@@ -120,6 +122,7 @@ def load_settings(kind: type[S]) -> S:
     if settings is None or problems:
         raise ConfigError("The settings are not valid:\n" + "\n".join(f"  - {problem}" for problem in problems))
     settings.redis.keep_password_in(settings.storage.folder)
+    settings.tasks.seal_with(settings.keys.ring_path)
     return settings
 
 

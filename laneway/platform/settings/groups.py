@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
+from laneway.platform.sealing import Sealer, use_for_all
 from laneway.platform.settings.base import Group, Port, absolute, secret_bytes
 from laneway.platform.settings.plaintext import is_loopback, sends_password_to
 from laneway.platform.settings.signing_key import signing_key
@@ -152,6 +153,23 @@ class TaskSettings(Group):
     """Seconds for which workers hand on a task that they do not know. Then it is a dead letter."""
     lease_seconds: float = Field(15, alias="TASK_LEASE_SECONDS", ge=3, le=300)
     """Seconds after which other workers take over the tasks of a silent worker."""
+    encryption: Literal["declared", "all"] = Field("declared", alias="TASK_ENCRYPTION")
+    """`declared`: the payloads, results and steps of the tasks that are declared with `encrypted=True` are encrypted in
+    the database and in the broker. `all`: those of every task, and the inputs and outputs of workflows. It needs
+    `KEY_RING_FILE`.
+    """
+
+    _sealer: Sealer = PrivateAttr(default_factory=Sealer)
+
+    def seal_with(self, ring: Path | None) -> None:
+        """Encrypt with the keys of this ring. None: what must be encrypted is refused."""
+        self._sealer = Sealer(ring, everything=self.encryption == "all")
+        use_for_all(self._sealer)
+
+    @property
+    def sealer(self) -> Sealer:
+        """Encrypts what must be encrypted."""
+        return self._sealer
 
     @model_validator(mode="after")
     def _limits_in_order(self) -> TaskSettings:

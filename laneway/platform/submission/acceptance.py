@@ -25,6 +25,7 @@ from laneway.platform.history.adoption import POSITIONAL, fingerprint
 from laneway.platform.queues import Priority
 from laneway.platform.queues import queues as declared
 from laneway.platform.registry import TaskRef, TaskSpec, registry
+from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened
 from laneway.platform.settings import TaskSettings
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
@@ -107,9 +108,17 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
         raise InvalidPayload(spec.name, problems) from None
 
 
-def row_of(spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: TaskSettings) -> Row:
-    """The row of a submission. Raises InvalidPayload, PayloadTooLarge, UnknownQueue."""
+def row_of(
+    spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: TaskSettings, *, sealed: bool = True
+) -> Row:
+    """The row of a submission. `sealed`: False leaves a payload readable that must be encrypted where it is stored.
+
+    Raises InvalidPayload, PayloadTooLarge, UnknownQueue, KeysMissing.
+    """
     now, data = clock.now(), _json_of(spec, payload)
+    digest = fingerprint(spec.name, data)
+    if sealed and settings.sealer.seals(spec):
+        data, digest = settings.sealer.payload(spec, data), settings.sealer.keyed_digest(digest)
     return {
         "id": options.task_id(),
         "name": spec.name,
@@ -117,7 +126,7 @@ def row_of(spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: T
         "priority": int(spec.priority if options.priority is None else options.priority),
         "key": key_of(spec, payload) if options.key is None else ordering_key(options.key),
         "payload": data,
-        "fingerprint": fingerprint(spec.name, data),
+        "fingerprint": digest,
         "state": TaskState.SCHEDULED if options.delay > 0 else TaskState.PENDING,
         "max_retries": _first_given(options.max_retries, spec.max_retries, settings.max_retries),
         "request_id": structlog.contextvars.get_contextvars().get("request_id"),
@@ -203,8 +212,10 @@ def _is_same_call(run: TaskRun, row: Row) -> bool:
     """Whether a row is of the same task and payload, perhaps from before the task was renamed."""
     if run.fingerprint == row["fingerprint"]:
         return True
-    is_renamed = run.name != row["name"] and row["name"] in registry.names_of(run.name)
-    return is_renamed and fingerprint(row["name"], run.payload) == row["fingerprint"]
+    given = fingerprint(row["name"], opened(row["payload"]))
+    if run.name == row["name"]:
+        return run.fingerprint in (given, *keyed_digests(given))
+    return row["name"] in registry.names_of(run.name) and fingerprint(row["name"], opened(run.payload)) == given
 
 
 def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
@@ -213,6 +224,8 @@ def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
         data = payload.model_dump(mode="json", exclude_none=_none_is_default(type(payload)))
     except ValueError as error:  # nested too deeply, or a number of thousands of digits
         raise InvalidPayload(spec.name, [f"payload: {error}"]) from None
+    if holds_sealed(data):
+        raise InvalidPayload(spec.name, [f"{SEALED}: no payload may have a field of this name"])
     size = payload_bytes(data)
     if size > PAYLOAD_LIMIT:
         raise PayloadTooLarge(spec.name, size, PAYLOAD_LIMIT)

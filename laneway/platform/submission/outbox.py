@@ -72,12 +72,16 @@ class Submission:
     options: SubmitOptions
 
 
-def outbox_row(submission: Submission, settings: TaskSettings) -> Row:
-    """The row of a submission that is sent after the commit of its row. Raises as `SubmissionTransaction.submit`."""
+def outbox_row(submission: Submission, settings: TaskSettings, *, sealed: bool = True) -> Row:
+    """The row of a submission that is sent after the commit of its row. Raises as `SubmissionTransaction.submit`.
+
+    `sealed`: as for `row_of`.
+    """
     spec, options = spec_of(submission.task), submission.options
     if options.needs_broker:
         raise Unsupported("uniqueness or durability", "a submission that is sent after its transaction")
-    return row_of(spec, validated(spec, submission.payload), options, settings) | {"state": TaskState.ACCEPTED}
+    row = row_of(spec, validated(spec, submission.payload), options, settings, sealed=sealed)
+    return row | {"state": TaskState.ACCEPTED}
 
 
 _TRANSACTION = "laneway_transaction"

@@ -13,6 +13,7 @@ from typing import Any
 from laneway.platform.errors import InvalidPayload
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.registry import TaskSpec, registry
+from laneway.platform.sealing import opened_call
 from laneway.platform.submission.acceptance import key_of, validated
 from laneway.transport.codec import HEADER_KEY
 
@@ -59,10 +60,14 @@ def registered_routes() -> dict[str, dict[str, str]]:
 
 
 def sent_key(spec: TaskSpec, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
-    """The ordering key of a call. None without one, and for arguments that do not fit: the task then fails."""
+    """The ordering key of a call. None without one, and for arguments that do not fit: the task then fails.
+
+    Raises SealedUnreadable for a call that this process cannot decrypt.
+    """
     if spec.key is None:
         return None
     try:
-        return key_of(spec, validated(spec, payload_of_call(spec.name, list(args or ()), dict(kwargs or {}))))
+        payload = payload_of_call(spec.name, *opened_call(args or (), dict(kwargs or {})))
+        return key_of(spec, validated(spec, payload))
     except InvalidPayload:
         return None

@@ -19,6 +19,7 @@ from laneway.platform.errors import BrokerUnavailable, Conflict, NotFound, Platf
 from laneway.platform.history.task_views import display_state
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
+from laneway.platform.sealing import keyed_digests, stored_digest
 from laneway.platform.submission.acceptance import IDEMPOTENCY
 from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
@@ -97,7 +98,7 @@ class Workflows:
             "version": definition.version,
             "input": input,
             "definition": _stored(definition),
-            "fingerprint": fingerprint,
+            "fingerprint": stored_digest(fingerprint),
             "agent_id": options.agent_id,
             "retry_of": options.retry_of,
             "state": RunState.PENDING,
@@ -329,7 +330,7 @@ def _existing_run(session: Session, id: str, *, fingerprint: str) -> WorkflowHan
     run = repository.find(session, id)
     if run is None:
         raise NotFound("workflow", id)  # it was deleted at this very moment
-    if run.fingerprint != fingerprint:
+    if run.fingerprint not in (fingerprint, *keyed_digests(fingerprint)):
         raise Conflict(f"The id {id!r} was used before for another workflow or another input.")
     first = next(row for row in repository.steps(session, id) if row.task_id)
     return _handle(session, first, created=False)

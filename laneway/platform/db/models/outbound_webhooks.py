@@ -9,6 +9,7 @@ from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from laneway.platform.db.models.base import Base, Id
+from laneway.platform.db.models.sealed import SealedText
 
 
 class OutboundEndpoint(Base):
@@ -52,7 +53,7 @@ class OutboundDelivery(Base):
     endpoint_id: Mapped[str] = mapped_column(String(32))
     url: Mapped[str]
     event: Mapped[str] = mapped_column(String(100))
-    body: Mapped[str]
+    body: Mapped[str] = mapped_column(SealedText)
     """What is signed and sent, the same in every attempt."""
     state: Mapped[str] = mapped_column(String(16))
     """The state after the last attempt. While the task is kept, the state of the task is more exact."""

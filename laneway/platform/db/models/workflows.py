@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from laneway.platform.db.models.base import Base, Id
+from laneway.platform.db.models.sealed import SealedJson
 
 
 class WorkflowRun(Base):
@@ -27,13 +28,13 @@ class WorkflowRun(Base):
     type: Mapped[str] = mapped_column(String(40))
     version: Mapped[int]
     definition: Mapped[dict[str, Any]]
-    input: Mapped[dict[str, Any]]
+    input: Mapped[dict[str, Any]] = mapped_column(SealedJson)
     fingerprint: Mapped[str] = mapped_column(String(64))
     agent_id: Mapped[str | None] = mapped_column(String(200))
     retry_of: Mapped[str | None] = mapped_column(String(96))
     """The run that this one repeats from its beginning."""
     state: Mapped[str] = mapped_column(String(16))
-    output: Mapped[dict[str, Any] | None]
+    output: Mapped[dict[str, Any] | None] = mapped_column(SealedJson)
     error: Mapped[str | None]
     accepted_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
@@ -55,7 +56,7 @@ class WorkflowStepRun(Base):
     task_id: Mapped[str | None] = mapped_column(String(155))
     retries_seen: Mapped[int] = mapped_column(default=0)
     """How often its task had been retried by hand when the visit ended: a higher number means a new retry."""
-    output: Mapped[dict[str, Any] | None]
+    output: Mapped[dict[str, Any] | None] = mapped_column(SealedJson)
     error_type: Mapped[str | None] = mapped_column(String(200))
     error: Mapped[str | None]
     created_at: Mapped[datetime]
@@ -75,7 +76,7 @@ class WorkflowSignal(Base):
     run_id: Mapped[str] = mapped_column(ForeignKey("workflow_runs.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(String(40))
     key: Mapped[str] = mapped_column(String(64))
-    data: Mapped[dict[str, Any]]
+    data: Mapped[dict[str, Any]] = mapped_column(SealedJson)
     visit: Mapped[int | None]
     received_at: Mapped[datetime]
 

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 from celery import chain, chord, group
-from celery.concurrency.solo import TaskPool  # pyright: ignore[reportMissingTypeStubs]
-from kombu.entity import Queue
 from pydantic import Field
 
 from app.services.container import Services
@@ -21,7 +19,7 @@ from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskState
-from laneway.worker.request import Request
+from tests.fixtures.in_process_worker import run_messages
 from tests.fixtures.platform import Platform
 from tests.fixtures.waiting import wait_until
 
@@ -86,19 +84,7 @@ class Canvas:
 
     def run_all(self) -> None:
         """Run messages until none is left, as a worker does."""
-        with self.platform.app.connection_for_write() as connection:
-            queue: Any = Queue(QUEUE)
-            while message := queue(connection.default_channel).get():
-                request: Any = Request(
-                    message,
-                    on_ack=message.ack_log_error,
-                    on_reject=message.reject_log_error,
-                    hostname="worker-1",
-                    app=self.platform.app,
-                    task=self.platform.app.tasks[message.headers["task"]],
-                )
-                request.execute_using_pool(TaskPool(app=self.platform.app))
-                connection.transport.lease_keeper.flush()
+        run_messages(self.platform, QUEUE)
 
     def result(self, sent: Any) -> Any:
         """The result of a canvas when all its tasks have run."""
