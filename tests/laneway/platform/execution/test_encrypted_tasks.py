@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from celery import chain, chord, group
-from sqlalchemy import text
 
 from app.services.container import Services
 from laneway import Context, task
@@ -30,6 +29,7 @@ from laneway.schemas.task import TaskState
 from laneway.transport.codec import call_of
 from laneway.transport.key_ring import create_ring, read_ring, ring_file
 from tests.fixtures.in_process_worker import run_messages
+from tests.fixtures.planted import keys_with, tables_with
 from tests.fixtures.platform import Environment, celery_on, make_platform, settings_for
 from tests.fixtures.platform_driver import Platform
 from tests.fixtures.valkey import RedisUrls, RunningValkey
@@ -99,34 +99,8 @@ class Sealed:
 
     def check_nothing_is_readable(self) -> None:
         """Search the whole database and the whole broker for the planted text."""
-        client: Any = self.platform.app.backend.client
-        for number in (0, 1):
-            client.execute_command("SELECT", number)
-            for key in client.keys("*"):
-                assert PLANTED.encode() not in _content(client, key), key
-        with self.platform.database.reading() as session:
-            for (table,) in session.execute(text(_TABLES[self.platform.database.is_sqlite])).all():
-                rows = session.execute(text(f'SELECT * FROM "{table}"')).all()
-                assert not [row for row in rows if PLANTED in repr(row)], table
-
-
-_TABLES = {
-    True: "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
-    False: "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
-}
-
-
-def _content(client: Any, key: bytes) -> bytes:
-    kind = client.type(key).decode()
-    read = {
-        "string": lambda: client.get(key),
-        "hash": lambda: client.hgetall(key),
-        "list": lambda: client.lrange(key, 0, -1),
-        "set": lambda: client.smembers(key),
-        "zset": lambda: client.zrange(key, 0, -1),
-        "stream": lambda: client.xrange(key),
-    }
-    return repr(read[kind]()).encode()
+        assert not keys_with(PLANTED, self.platform.valkey)
+        assert not tables_with(PLANTED, self.platform.database)
 
 
 @pytest.fixture
