@@ -257,6 +257,7 @@ class Platform:
             tasks=self.tasks,
             workflows=self.workflows,
             results=self.results,
+            payloads=self.settings.tasks.payload_store,
             erasers=self.erasers,
         )
 

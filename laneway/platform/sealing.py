@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from laneway.platform.errors import ConfigError, PlatformError
+from laneway.platform.object_store import StorageUnavailable
+from laneway.platform.payload_store import STORED, PayloadLost, fetched
 from laneway.transport.key_ring import Key, ring_file
 
 if TYPE_CHECKING:  # `cryptography` is loaded at the first use
@@ -163,11 +165,13 @@ def opened(value: Any) -> Any:
 
 
 def opened_payload(payload: dict[str, Any]) -> dict[str, Any]:
-    """Open a payload, or the results of encrypted tasks that are values of it, alone or in a list.
+    """The payload as the task gets it: fetched if it is large, and opened.
 
-    The results come from Celery's chains and chords; a submission with such a value is refused. Raises
-    SealedUnreadable.
+    The results of encrypted tasks that are values of it, alone or in a list, are opened, too. They come from Celery's
+    chains and chords; a submission with such a value is refused. Raises SealedUnreadable, StorageUnavailable,
+    PayloadLost.
     """
+    payload = fetched(payload)
     if not holds_sealed(payload):
         return payload
     given = {key: _opened_value(value) for key, value in payload.items() if key != SEALED}
@@ -190,11 +194,14 @@ def keyed_digests(digest: str) -> list[str]:
 
 
 def opened_if_possible(value: Any) -> Any:
-    """A value, opened if it is sealed and can be opened here; otherwise as it is."""
+    """A value, or a payload as the task gets it, if it can be opened here; otherwise as it is.
+
+    Raises StorageUnavailable.
+    """
     try:
-        return opened(value)
-    except SealedUnreadable:
-        return value
+        return opened_payload(cast("dict[str, Any]", value)) if isinstance(value, dict) else opened(value)
+    except (SealedUnreadable, PayloadLost):
+        return cast("Any", value)
 
 
 def shown(value: Any) -> Any:
@@ -206,11 +213,13 @@ def shown(value: Any) -> Any:
 
 
 def shown_payload(payload: dict[str, Any]) -> dict[str, Any]:
-    """A payload for somebody who may read it, as `shown` does."""
+    """A payload for somebody who may read it: as the task gets it, or the reason why it cannot be read."""
     try:
         return opened_payload(payload)
     except SealedUnreadable as error:
         return {SEALED: str(error)}
+    except (StorageUnavailable, PayloadLost) as error:
+        return {STORED: str(error)}
 
 
 def _sealed_in(value: Any) -> bool:

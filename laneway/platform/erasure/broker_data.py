@@ -11,7 +11,7 @@ from laneway.engine import Engine, MessageInfo, MessageState
 from laneway.platform.broker import Broker
 from laneway.platform.erasure.subject import Subject
 from laneway.platform.execution.celery_results import CeleryResults
-from laneway.platform.sealing import opened_if_possible, shown_payload
+from laneway.platform.sealing import opened_if_possible
 from laneway.transport.codec import call_of
 
 PAGE: Final = 200
@@ -86,7 +86,7 @@ def _content(info: MessageInfo) -> Any:
     """The arguments of the call; of a message that is no call, its body."""
     try:
         args, kwargs = call_of(info.stored.message)
-        return [opened_if_possible(each) for each in args], shown_payload(kwargs)
+        return [opened_if_possible(each) for each in args], opened_if_possible(kwargs)
     except ValueError:
         body = info.stored.message.body
     try:

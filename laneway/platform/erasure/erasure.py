@@ -36,6 +36,7 @@ from laneway.platform.errors import RetryableError, UnknownTask, WrongState
 from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
+from laneway.platform.payload_store import PayloadStore
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.workflows.errors import WrongWorkflowState
 from laneway.platform.workflows.runs import Workflows
@@ -123,16 +124,19 @@ class Erasure:
         tasks: TaskManager,
         workflows: Workflows,
         results: CeleryResults,
+        payloads: PayloadStore,
         erasers: Sequence[Eraser],
     ) -> None:
         self._database, self._broker, self._recorder, self._tasks = database, broker, recorder, tasks
         self._workflows, self._results, self._erasers = workflows, results, erasers
+        self._payloads = payloads
 
     def run(self, name: str, *, dry_run: bool = False, wait: float = WAIT_SECONDS) -> ErasureReport:
         """Remove everything about the person whom `name` names: an e-mail address, a phone number, an id.
 
         `dry_run`: only find it. `wait`: seconds that running tasks get to stop.
-        Raises InvalidSubject, StillRunning, BrokerUnavailable, DatabaseUnavailable, ResultStoreUnavailable.
+        Raises InvalidSubject, StillRunning, BrokerUnavailable, DatabaseUnavailable, ResultStoreUnavailable,
+        StorageUnavailable.
         """
         found = self._find(Subject(name))
         if dry_run:
@@ -220,6 +224,7 @@ class Erasure:
                 raise StillRunning(1, message.task_id)
         for id in {*found.library.tasks, *found.results}:
             self._results.forget(id)
+        self._payloads.forget(found.library.tasks)
         self._recorder.catch_up()
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from laneway.platform.db.models.sealed import SealedJson, SealedText
 from laneway.platform.erasure.subject import Subject
+from laneway.platform.payload_store import STORED
 from laneway.platform.sealing import SEALED, opened_if_possible
 
 BATCH: Final = 200
@@ -26,7 +27,7 @@ def rows_about(
     """Yield the values `returning` of each row of which one of the columns is about the person.
 
     The database selects candidates by text; the subject then decides about the values themselves. Values that are
-    encrypted are all candidates: they are decrypted first.
+    encrypted, and payloads in the storage, are all candidates: they are read first. Raises StorageUnavailable.
     """
     statement = select(*returning, *columns)
     fragments = subject.fragments
@@ -42,5 +43,9 @@ def _may_hold(column: InstrumentedAttribute[Any], fragments: Sequence[str]) -> C
     if isinstance(column.type, LargeBinary):
         return column.is_not(None)
     text = func.lower(cast(column, Text))
-    sealed = [text.contains(SEALED)] if isinstance(column.type, JSON | SealedJson | SealedText) else []
+    sealed = (
+        [text.contains(SEALED), text.contains(STORED)]
+        if isinstance(column.type, JSON | SealedJson | SealedText)
+        else []
+    )
     return or_(*sealed, *(text.contains(fragment, autoescape=True) for fragment in fragments))

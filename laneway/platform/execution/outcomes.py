@@ -23,6 +23,7 @@ from typing import Any
 from laneway.engine import Lease
 from laneway.platform.errors import DatabaseUnavailable, InvalidPayload, ResultTooLarge
 from laneway.platform.execution.retry import RetryPolicy, is_retryable
+from laneway.platform.object_store import StorageUnavailable
 from laneway.platform.sealing import is_sealed
 from laneway.platform.settings import TaskSettings
 from laneway.schemas.task import TaskState
@@ -34,7 +35,8 @@ GROUP_CHARACTERS = 16
 LONGEST_SNOOZE = 366 * 86_400.0
 """Seconds. A longer snooze, even an infinite one, is cut to this."""
 DATABASE_SPREAD = 5
-"""A task that did not get the platform's database runs again after its `retry_after` (5 s) to so many times more."""
+"""A task that did not get the database, or its payload, runs again after `retry_after` (5 s) to so many times
+more."""
 
 
 class AttemptSignal(Enum):
@@ -167,7 +169,7 @@ class OutcomePolicy:
         return self._decide_error(attempt, outcome, schedule)
 
     def _decide_error(self, attempt: Attempt, outcome: Raised, schedule: tuple[float, ...] | None) -> AttemptResult:
-        if isinstance(outcome.error, DatabaseUnavailable) and not _is_faulty_statement(outcome.error):
+        if isinstance(outcome.error, DatabaseUnavailable | StorageUnavailable) and not _is_faulty(outcome.error):
             delay = outcome.error.retry_after * (1 + DATABASE_SPREAD * self.draw())
             return AttemptResult(TaskState.SCHEDULED, delay=delay, counted=False, **_error_fields(outcome))
         policy = self.retry_policy(max_retries=attempt.max_retries, schedule=schedule)
@@ -178,7 +180,7 @@ class OutcomePolicy:
         return AttemptResult(state, **_error_fields(outcome))
 
 
-def _is_faulty_statement(error: DatabaseUnavailable) -> bool:
+def _is_faulty(error: DatabaseUnavailable | StorageUnavailable) -> bool:
     """Whether SQLite refused the statement itself, for example for a table that does not exist: a fault of the task.
 
     Otherwise the database is away or held. The task is not at fault then, and must not use up its retries.

@@ -42,6 +42,8 @@ from laneway.platform.execution.outcomes import (
 from laneway.platform.execution.versions import check_version, opened_here
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.logging import bind, capture, logger, unbind_all
+from laneway.platform.object_store import StorageUnavailable
+from laneway.platform.payload_store import PayloadLost
 from laneway.platform.platform import Platform, current_platform, known_platform
 from laneway.platform.registry import TaskSpec
 from laneway.platform.sealing import opened_payload
@@ -132,7 +134,9 @@ class PlatformTask(Task):
         self.request.laneway_started = monotonic()
         headers = self.request.headers or {}
         payload = payload_of_call(self.name, args, kwargs)
-        check_version(self.spec, opened_here(self.spec, payload), headers)
+        readable = self._readable(payload)
+        if readable is not None:
+            check_version(self.spec, readable, headers)
         delivered = DeliveredTask(
             task_id=self.request.id,
             spec=with_message_options(self.spec, headers),
@@ -150,7 +154,15 @@ class PlatformTask(Task):
                 self._put_off(started.reason)
             log.info("delivery dropped", task=self.name, reason=started.reason)
             raise Ignore
+        started.payload = payload if readable is None else readable
         return started
+
+    def _readable(self, payload: dict[str, Any]) -> dict[str, Any] | None:
+        """The payload as the function gets it; None if the storage has not got it: `work_on` then says so."""
+        try:
+            return opened_here(self.spec, payload)
+        except (PayloadLost, StorageUnavailable):
+            return None
 
     def _put_off(self, reason: str, *, lost_attempt: int = 0) -> NoReturn:
         """Have the message delivered again later. This is no attempt, and no number of retries limits it.

@@ -19,6 +19,8 @@ from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import ConfigError
 from laneway.platform.logging import logger
+from laneway.platform.object_store import StorageUnavailable
+from laneway.platform.payload_store import STORED, name_of
 from laneway.platform.queues import queues as declared
 from laneway.platform.settings import StorageSettings, TaskRetentionSettings, TaskSettings
 from laneway.schemas.history import ClearResponse
@@ -91,7 +93,19 @@ class Retention:
                 counts[rule.kind] += removed
                 if progress:
                     progress(100 * number / len(rules), f"{rule.kind}: {counts[rule.kind]}")
+        if self._tasks.payload_store.url is not None:
+            counts["stored_payloads"] = self._sweep_payloads()
         return counts
+
+    def _sweep_payloads(self) -> int:
+        """Delete the large payloads whose rows are gone; 0 if the storage is away: the next sweep deletes them."""
+        with self._database.reading() as session:
+            used = [name_of(payload) for payload in repository.stored_payloads(session, like=STORED)]
+        try:
+            return self._tasks.payload_store.sweep(used)
+        except StorageUnavailable as error:
+            log.warning("large payloads without a row are left for the next sweep", error=str(error))
+            return 0
 
     def clean_up_workflows(self, *, before: datetime, batch: int = BATCH, progress: Progress | None = None) -> int:
         """Delete the workflows that ended before `before` and return their number.

@@ -123,6 +123,7 @@ def load_settings(kind: type[S]) -> S:
         raise ConfigError("The settings are not valid:\n" + "\n".join(f"  - {problem}" for problem in problems))
     settings.redis.keep_password_in(settings.storage.folder)
     settings.tasks.seal_with(settings.keys.ring_path)
+    settings.tasks.store_payloads()
     return settings
 
 

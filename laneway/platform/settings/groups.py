@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
+from laneway.platform.payload_store import PayloadStore, use_store
 from laneway.platform.sealing import Sealer, use_for_all
 from laneway.platform.settings.base import Group, Port, absolute, secret_bytes
 from laneway.platform.settings.plaintext import is_loopback, sends_password_to
@@ -159,12 +160,31 @@ class TaskSettings(Group):
     `KEY_RING_FILE`.
     """
 
+    payload_storage: str | None = Field(None, alias="PAYLOAD_STORAGE")
+    """Where payloads above `PAYLOAD_STORED_ABOVE` are stored, with a reference in the row and the message:
+    `file:///path` (a folder that all machines share) or `s3://bucket/folder` (needs `laneway[storage]`; its keys are
+    those of the environment, such as AWS_ACCESS_KEY_ID and AWS_ENDPOINT_URL). Default: all payloads are in the message.
+    """
+    payload_stored_above: int = Field(65_536, alias="PAYLOAD_STORED_ABOVE", ge=1024)
+    """Bytes of a payload up to which it is in the message."""
+
+    _payload_store: PayloadStore = PrivateAttr(default_factory=PayloadStore)
     _sealer: Sealer = PrivateAttr(default_factory=Sealer)
 
     def seal_with(self, ring: Path | None) -> None:
         """Encrypt with the keys of this ring. None: what must be encrypted is refused."""
         self._sealer = Sealer(ring, everything=self.encryption == "all")
         use_for_all(self._sealer)
+
+    def store_payloads(self) -> None:
+        """Store large payloads at the address of the settings."""
+        self._payload_store = PayloadStore(self.payload_storage, above=self.payload_stored_above)
+        use_store(self._payload_store)
+
+    @property
+    def payload_store(self) -> PayloadStore:
+        """Stores large payloads."""
+        return self._payload_store
 
     @property
     def sealer(self) -> Sealer:

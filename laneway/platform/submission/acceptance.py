@@ -22,10 +22,11 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox, task_events, task_runs
 from laneway.platform.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
 from laneway.platform.history.adoption import POSITIONAL, fingerprint
+from laneway.platform.payload_store import STORED
 from laneway.platform.queues import Priority
 from laneway.platform.queues import queues as declared
 from laneway.platform.registry import TaskRef, TaskSpec, registry
-from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened
+from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened_payload
 from laneway.platform.settings import TaskSettings
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
@@ -109,18 +110,21 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
 
 
 def row_of(
-    spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: TaskSettings, *, sealed: bool = True
+    spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: TaskSettings, *, stored: bool = True
 ) -> Row:
-    """The row of a submission. `sealed`: False leaves a payload readable that must be encrypted where it is stored.
+    """The row of a submission. `stored`: False leaves the payload as it is, encrypted or not, however large.
 
-    Raises InvalidPayload, PayloadTooLarge, UnknownQueue, KeysMissing.
+    Raises InvalidPayload, PayloadTooLarge, UnknownQueue, KeysMissing, StorageUnavailable.
     """
-    now, data = clock.now(), _json_of(spec, payload)
+    now, id = clock.now(), options.task_id()
+    data, size = _json_of(spec, payload)
     digest = fingerprint(spec.name, data)
-    if sealed and settings.sealer.seals(spec):
+    if stored and settings.sealer.seals(spec):
         data, digest = settings.sealer.payload(spec, data), settings.sealer.keyed_digest(digest)
+    if stored:
+        data = settings.payload_store.stored(data, id=id, size=size)
     return {
-        "id": options.task_id(),
+        "id": id,
         "name": spec.name,
         "queue": _queue_of(spec, options),
         "priority": int(spec.priority if options.priority is None else options.priority),
@@ -212,24 +216,24 @@ def _is_same_call(run: TaskRun, row: Row) -> bool:
     """Whether a row is of the same task and payload, perhaps from before the task was renamed."""
     if run.fingerprint == row["fingerprint"]:
         return True
-    given = fingerprint(row["name"], opened(row["payload"]))
+    given = fingerprint(row["name"], opened_payload(row["payload"]))
     if run.name == row["name"]:
         return run.fingerprint in (given, *keyed_digests(given))
-    return row["name"] in registry.names_of(run.name) and fingerprint(row["name"], opened(run.payload)) == given
+    return row["name"] in registry.names_of(run.name) and fingerprint(row["name"], opened_payload(run.payload)) == given
 
 
-def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
-    """Return the payload as JSON. Raises InvalidPayload, PayloadTooLarge."""
+def _json_of(spec: TaskSpec, payload: Payload) -> tuple[dict[str, Any], int]:
+    """Return the payload as JSON, and its bytes. Raises InvalidPayload, PayloadTooLarge."""
     try:
         data = payload.model_dump(mode="json", exclude_none=_none_is_default(type(payload)))
     except ValueError as error:  # nested too deeply, or a number of thousands of digits
         raise InvalidPayload(spec.name, [f"payload: {error}"]) from None
-    if holds_sealed(data):
-        raise InvalidPayload(spec.name, [f"{SEALED}: no payload may have a field of this name"])
+    if holds_sealed(data) or STORED in data:
+        raise InvalidPayload(spec.name, [f"no payload may have a field {SEALED} or {STORED}"])
     size = payload_bytes(data)
     if size > PAYLOAD_LIMIT:
         raise PayloadTooLarge(spec.name, size, PAYLOAD_LIMIT)
-    return data
+    return data, size
 
 
 @cache

@@ -72,15 +72,15 @@ class Submission:
     options: SubmitOptions
 
 
-def outbox_row(submission: Submission, settings: TaskSettings, *, sealed: bool = True) -> Row:
+def outbox_row(submission: Submission, settings: TaskSettings, *, stored: bool = True) -> Row:
     """The row of a submission that is sent after the commit of its row. Raises as `SubmissionTransaction.submit`.
 
-    `sealed`: as for `row_of`.
+    `stored`: as for `row_of`.
     """
     spec, options = spec_of(submission.task), submission.options
     if options.needs_broker:
         raise Unsupported("uniqueness or durability", "a submission that is sent after its transaction")
-    row = row_of(spec, validated(spec, submission.payload), options, settings, sealed=sealed)
+    row = row_of(spec, validated(spec, submission.payload), options, settings, stored=stored)
     return row | {"state": TaskState.ACCEPTED}
 
 

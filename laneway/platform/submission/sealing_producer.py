@@ -15,6 +15,7 @@ from celery import Celery
 from celery.app import amqp
 
 from laneway.platform.history.adoption import payload_of_call
+from laneway.platform.payload_store import is_stored
 from laneway.platform.registry import registry
 from laneway.platform.sealing import SHOWN, Sealer, is_sealed, opened_call
 from laneway.worker.producer import AMQP as EngineAMQP
@@ -55,7 +56,7 @@ class SealingProducer(amqp.AMQP):
             options = {key: _sealed_calls_in(sealer, value) for key, value in options.items()}
             spec = registry.get(name)
             if spec is not None and sealer.seals(spec):
-                if args or not is_sealed(kwargs):
+                if args or not (is_sealed(kwargs) or is_stored(kwargs)):
                     kwargs = sealer.payload(spec, payload_of_call(name, *opened_call(args or (), kwargs or {})))
                     args = ()
                 options |= {"argsrepr": "()", "kwargsrepr": SHOWN}

@@ -59,6 +59,13 @@ def delete_tasks(
     return delete_batch(session, TaskRun.seq, _ended_before(selected, before), limit)
 
 
+def stored_payloads(session: Session, *, like: str) -> Sequence[dict[str, Any]]:
+    """The payloads whose JSON has this one field at its beginning."""
+    return session.scalars(
+        select(TaskRun.payload).where(cast(TaskRun.payload, String).startswith(f'{{"{like}"', autoescape=True))
+    ).all()
+
+
 def clear_tasks(session: Session, *, states: Sequence[TaskState], before: datetime, limit: int) -> int:
     """Delete tasks that ended in these states before `before`."""
     return delete_batch(session, TaskRun.seq, _ended_before(TaskRun.state.in_(states), before), limit)
