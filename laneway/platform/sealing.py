@@ -190,11 +190,20 @@ def keyed_digests(digest: str) -> list[str]:
 
 
 def opened_if_possible(value: Any) -> Any:
-    """A value, opened if it is sealed and can be opened here; otherwise as it is."""
-    try:
-        return opened(value)
-    except SealedUnreadable:
+    """A value, with everything opened in it that is sealed and can be opened here; the rest stays as it is."""
+    if isinstance(value, list | tuple):
+        return [opened_if_possible(each) for each in cast("Sequence[Any]", value)]
+    if not isinstance(value, dict):
         return value
+    fields = cast("dict[Any, Any]", value)
+    if SEALED not in fields:
+        return {name: opened_if_possible(each) for name, each in fields.items()}
+    try:
+        found = opened({SEALED: fields[SEALED]})
+    except SealedUnreadable:
+        return fields
+    rest = {name: opened_if_possible(each) for name, each in fields.items() if name != SEALED}
+    return {**found, **rest} if rest and isinstance(found, dict) else found
 
 
 def shown(value: Any) -> Any:

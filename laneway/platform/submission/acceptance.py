@@ -25,7 +25,7 @@ from laneway.platform.history.adoption import POSITIONAL, fingerprint
 from laneway.platform.queues import Priority
 from laneway.platform.queues import queues as declared
 from laneway.platform.registry import TaskRef, TaskSpec, registry
-from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened
+from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened, opened_if_possible
 from laneway.platform.settings import TaskSettings
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
@@ -213,9 +213,11 @@ def _is_same_call(run: TaskRun, row: Row) -> bool:
     if run.fingerprint == row["fingerprint"]:
         return True
     given = fingerprint(row["name"], opened(row["payload"]))
-    if run.name == row["name"]:
-        return run.fingerprint in (given, *keyed_digests(given))
-    return row["name"] in registry.names_of(run.name) and fingerprint(row["name"], opened(run.payload)) == given
+    if run.name == row["name"] and run.fingerprint in (given, *keyed_digests(given)):
+        return True
+    # Renamed, or the key of the stored digest was removed.
+    known = {run.name, *registry.names_of(run.name)}
+    return row["name"] in known and fingerprint(row["name"], opened_if_possible(run.payload)) == given
 
 
 def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
