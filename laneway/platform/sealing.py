@@ -16,14 +16,15 @@ import os
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from laneway.platform.errors import ConfigError, PlatformError
-from laneway.transport.key_ring import Key, ring_file
+from laneway.transport.key_ring import Key, KeyRing, KeyRingUnusable, ring_file
 
 if TYPE_CHECKING:  # `cryptography` is loaded at the first use
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -152,7 +153,7 @@ def opened(value: Any) -> Any:
         return value
     found = _FORM.fullmatch(value[SEALED])
     id, text = found.groups() if found else ("", "")
-    keys = [key for path in _paths if (key := ring_file(path).ring.get(id))]
+    keys = [key for ring in _rings() if (key := ring.get(id))]
     if not keys:
         raise SealedUnreadable(f"the key {id!r} is not in the key ring of this process (KEY_RING_FILE)")
     for key in keys:
@@ -186,7 +187,7 @@ def holds_sealed(payload: dict[str, Any]) -> bool:
 
 def keyed_digests(digest: str) -> list[str]:
     """The keyed digest by each key of this process: a stored one may have been made with an older key."""
-    return [_keyed_digest(key, digest) for path in _paths for key in ring_file(path).ring.keys]
+    return [_keyed_digest(key, digest) for ring in _rings() for key in ring.keys]
 
 
 def opened_if_possible(value: Any) -> Any:
@@ -220,6 +221,13 @@ def shown_payload(payload: dict[str, Any]) -> dict[str, Any]:
         return opened_payload(payload)
     except SealedUnreadable as error:
         return {SEALED: str(error)}
+
+
+def _rings() -> Iterator[KeyRing]:
+    """The key rings of this process that can be read."""
+    for path in _paths:
+        with suppress(KeyRingUnusable):
+            yield ring_file(path).ring
 
 
 def _sealed_in(value: Any) -> bool:

@@ -140,3 +140,11 @@ def test_at_any_depth_what_can_be_opened_is_opened_and_the_rest_stays(sealer: Se
         "plain": 1,
     }
     assert opened_if_possible({SEALED: "no sealed value"}) == {SEALED: "no sealed value"}
+
+
+def test_a_key_ring_that_cannot_be_read_does_not_keep_another_from_opening(sealer: Sealer, tmp_path: Path) -> None:
+    Sealer(tmp_path / "none.json")
+    one = sealer.seal({"a": 1}, what="it")
+    assert opened(one) == {"a": 1}
+    foreign = {SEALED: one[SEALED].replace(one[SEALED].split(".")[1], "none-1")}
+    assert "none-1" in shown(foreign)[SEALED]
