@@ -204,7 +204,7 @@ def opened_if_possible(value: Any) -> Any:
     except SealedUnreadable:
         return fields
     rest = {name: opened_if_possible(each) for name, each in fields.items() if name != SEALED}
-    return {**cast("dict[Any, Any]", found), **rest} if rest and isinstance(found, dict) else cast("Any", found)
+    return {**cast("dict[Any, Any]", found), **rest} if rest and isinstance(found, dict) else found
 
 
 def shown(value: Any) -> Any:
