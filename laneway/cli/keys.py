@@ -102,18 +102,20 @@ def _check_unused(id: str) -> None:
     try:
         uses = _reencryption().uses(id)
     except PlatformError as error:
-        raise KeyInUse(id, f"what is encrypted with it is not known; --force does not look for it. {error}") from error
+        problem = f"what is encrypted with it is not known ({str(error).rstrip('.')}); --force does not look for it"
+        raise KeyInUse(id, problem) from error
     if uses.stored:
-        raise KeyInUse(id, f"{uses.stored} rows are encrypted with it; run `laneway keys reencrypt` first")
+        raise KeyInUse(id, f"rows that are encrypted with it: {uses.stored}; run `laneway keys reencrypt` first")
     if uses.messages:
-        raise KeyInUse(id, f"{uses.messages} messages of the broker are encrypted with it; wait until they are done")
+        problem = f"messages of the broker that are encrypted with it: {uses.messages}; wait until they are done"
+        raise KeyInUse(id, f"{problem}, and requeue or discard those that are dead letters")
 
 
 def _reencryption() -> Reencryption:
     from laneway.platform.operations.reencryption import Reencryption
 
-    services = make_services()
-    return Reencryption(services.database, services.broker, services.settings.tasks.sealer)
+    sealer, services = read_settings().tasks.sealer, make_services()
+    return Reencryption(services.database, services.broker, sealer)
 
 
 def ring_path() -> Path:

@@ -16,7 +16,8 @@ import os
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.object_store import StorageUnavailable
-from laneway.platform.payload_store import STORED, PayloadLost, fetched
-from laneway.transport.key_ring import Key, ring_file
+from laneway.platform.payload_store import STORED, PayloadLost, fetched, is_stored
+from laneway.transport.key_ring import Key, KeyRing, KeyRingUnusable, ring_file
 
 if TYPE_CHECKING:  # `cryptography` is loaded at the first use
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -154,7 +155,7 @@ def opened(value: Any) -> Any:
         return value
     found = _FORM.fullmatch(value[SEALED])
     id, text = found.groups() if found else ("", "")
-    keys = [key for path in _paths if (key := ring_file(path).ring.get(id))]
+    keys = [key for ring in _rings() if (key := ring.get(id))]
     if not keys:
         raise SealedUnreadable(f"the key {id!r} is not in the key ring of this process (KEY_RING_FILE)")
     for key in keys:
@@ -190,18 +191,30 @@ def holds_sealed(payload: dict[str, Any]) -> bool:
 
 def keyed_digests(digest: str) -> list[str]:
     """The keyed digest by each key of this process: a stored one may have been made with an older key."""
-    return [_keyed_digest(key, digest) for path in _paths for key in ring_file(path).ring.keys]
+    return [_keyed_digest(key, digest) for ring in _rings() for key in ring.keys]
 
 
 def opened_if_possible(value: Any) -> Any:
-    """A value, or a payload as the task gets it, if it can be opened here; otherwise as it is.
+    """A value, with everything read in it that is sealed or stored and can be read here; the rest stays as it is.
 
     Raises StorageUnavailable.
     """
+    if isinstance(value, list | tuple):
+        return [opened_if_possible(each) for each in cast("Sequence[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    if is_stored(value):
+        with suppress(PayloadLost):
+            return opened_if_possible(fetched(value))
+    fields = cast("dict[Any, Any]", value)
+    if SEALED not in fields:
+        return {name: opened_if_possible(each) for name, each in fields.items()}
     try:
-        return opened_payload(cast("dict[str, Any]", value)) if isinstance(value, dict) else opened(value)
-    except (SealedUnreadable, PayloadLost):
-        return cast("Any", value)
+        found = opened({SEALED: fields[SEALED]})
+    except SealedUnreadable:
+        return fields
+    rest = {name: opened_if_possible(each) for name, each in fields.items() if name != SEALED}
+    return {**cast("dict[Any, Any]", found), **rest} if rest and isinstance(found, dict) else found
 
 
 def shown(value: Any) -> Any:
@@ -220,6 +233,13 @@ def shown_payload(payload: dict[str, Any]) -> dict[str, Any]:
         return {SEALED: str(error)}
     except (StorageUnavailable, PayloadLost) as error:
         return {STORED: str(error)}
+
+
+def _rings() -> Iterator[KeyRing]:
+    """The key rings of this process that can be read."""
+    for path in _paths:
+        with suppress(KeyRingUnusable):
+            yield ring_file(path).ring
 
 
 def _sealed_in(value: Any) -> bool:

@@ -219,8 +219,7 @@ def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     `role`: the purpose for which the platform itself submits the task, if there is one.
     `internal`: nobody may submit the task from outside, by the API or the command line; an `on_failure` task is so.
     `aliases`: earlier names of the task; what was sent, stored or scheduled under them is run by this one.
-    `encrypted`: its payloads, results and steps are encrypted in the database and in the broker. This needs a key ring
-    (KEY_RING_FILE). Ordering keys, tags, progress, errors and log lines are not encrypted.
+    `encrypted`: payloads, results and steps are encrypted in database and broker, with the keys of KEY_RING_FILE.
 
     Raises BadTask, which names the mistake, when the declaration cannot work.
     """

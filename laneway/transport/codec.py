@@ -166,11 +166,20 @@ def to_message(raw: dict[str, Any], *, new_id: str | None = None, zero_goes_firs
 
 def call_of(message: Message) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a stored task message. Raises ValueError when they cannot be read."""
+    args, kwargs, _later = contents_of(message)
+    return args, kwargs
+
+
+def contents_of(message: Message) -> tuple[list[Any], dict[str, Any], Any]:
+    """The arguments of a stored task message, and the later calls that it carries: its chain, chord and links.
+
+    Raises ValueError when they cannot be read.
+    """
     meta_raw, _, body = message.body.partition(b"\0")
     try:
         meta = _read_meta(meta_raw)
-        args, kwargs, _embed = json.loads(_unpack_body(body, meta))
-        return list(args), dict(kwargs)
+        args, kwargs, later = json.loads(_unpack_body(body, meta))
+        return list(args), dict(kwargs), later
     except UNREADABLE as error:
         raise ValueError("not the arguments of a task") from error
 

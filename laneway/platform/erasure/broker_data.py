@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from laneway.engine import Engine, MessageInfo, MessageState
 from laneway.platform.broker import Broker
 from laneway.platform.erasure.subject import Subject
 from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.sealing import opened_if_possible
-from laneway.transport.codec import call_of
+from laneway.transport.codec import contents_of
 
 PAGE: Final = 200
 STATES: Final = (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED, MessageState.DEAD)
@@ -56,16 +56,8 @@ def find_results(results: CeleryResults, subject: Subject) -> list[str]:
     """The ids of the tasks whose results are about the person. Raises ResultStoreUnavailable."""
     found: dict[str, None] = {}
     for ids in results.ids(page=PAGE) if results.listable else ():
-        found.update((id, None) for id, meta in results.contents(ids) if subject.owns(id, _decrypted(meta)))
+        found.update((id, None) for id, meta in results.contents(ids) if subject.owns(id, opened_if_possible(meta)))
     return list(found)
-
-
-def _decrypted(meta: Any) -> Any:
-    """What is stored of a result, with the value decrypted."""
-    if not isinstance(meta, dict):
-        return meta
-    fields = cast("dict[str, Any]", meta)
-    return {name: opened_if_possible(value) for name, value in fields.items()}
 
 
 def _messages(engine: Engine, queue: str) -> Iterator[MessageInfo]:
@@ -79,14 +71,18 @@ def _messages(engine: Engine, queue: str) -> Iterator[MessageInfo]:
 def _is_about(info: MessageInfo, subject: Subject) -> bool:
     message = info.stored.message
     error = info.dead_info.error if info.dead_info is not None else None
-    return subject.owns(message.task_id, message.key, error, _content(info))
+    if subject.owns(message.task_id, message.key, error):
+        return True
+    try:
+        return subject.owns(_content(info))
+    except RecursionError:  # anybody can put a message that is nested too deeply
+        return subject.owns(message.body)
 
 
 def _content(info: MessageInfo) -> Any:
-    """The arguments of the call; of a message that is no call, its body."""
+    """The arguments of the call and of its chain; of a message that is no call, its body."""
     try:
-        args, kwargs = call_of(info.stored.message)
-        return [opened_if_possible(each) for each in args], opened_if_possible(kwargs)
+        return opened_if_possible(contents_of(info.stored.message))
     except ValueError:
         body = info.stored.message.body
     try:

@@ -18,7 +18,7 @@ from laneway.platform.db.models import OutboundDelivery, TaskRun, TaskStep, Work
 from laneway.platform.db.models.sealed import SealedJson, SealedText
 from laneway.platform.db.session import Database
 from laneway.platform.sealing import Sealer, form_of, is_sealed, opened
-from laneway.transport.codec import call_of
+from laneway.transport.codec import contents_of
 
 BATCH: Final = 200
 STATES: Final = (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED, MessageState.DEAD)
@@ -107,16 +107,16 @@ def _has(column: InstrumentedAttribute[Any], key: str) -> ColumnElement[bool]:
 
 
 def _calls(engine: Engine, queue: str) -> Iterator[str]:
-    """The arguments of the messages of a queue, as JSON; empty for a message that is no call."""
+    """What the messages of a queue carry, also their chains, as JSON; empty for a message that is no call."""
     for state in STATES:
         offset = 0
         while page := engine.peek(queue, state, offset=offset, limit=BATCH):
-            yield from (_arguments(info.stored.message) for info in page)
+            yield from (_contents(info.stored.message) for info in page)
             offset += len(page)
 
 
-def _arguments(message: Message) -> str:
+def _contents(message: Message) -> str:
     try:
-        return json.dumps(call_of(message))
+        return json.dumps(contents_of(message))
     except ValueError:
         return ""

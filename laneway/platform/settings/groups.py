@@ -156,8 +156,8 @@ class TaskSettings(Group):
     """Seconds after which other workers take over the tasks of a silent worker."""
     encryption: Literal["declared", "all"] = Field("declared", alias="TASK_ENCRYPTION")
     """`declared`: the payloads, results and steps of the tasks that are declared with `encrypted=True` are encrypted in
-    the database and in the broker. `all`: those of every task, and the inputs and outputs of workflows. It needs
-    `KEY_RING_FILE`.
+    the database and in the broker. `all`: those of every task, the inputs and outputs of workflows, and the bodies
+    of outbound webhooks. It needs `KEY_RING_FILE`.
     """
 
     payload_storage: str | None = Field(None, alias="PAYLOAD_STORAGE")

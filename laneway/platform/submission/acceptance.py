@@ -26,7 +26,7 @@ from laneway.platform.payload_store import STORED
 from laneway.platform.queues import Priority
 from laneway.platform.queues import queues as declared
 from laneway.platform.registry import TaskRef, TaskSpec, registry
-from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened_payload
+from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened_if_possible, opened_payload
 from laneway.platform.settings import TaskSettings
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
@@ -217,9 +217,11 @@ def _is_same_call(run: TaskRun, row: Row) -> bool:
     if run.fingerprint == row["fingerprint"]:
         return True
     given = fingerprint(row["name"], opened_payload(row["payload"]))
-    if run.name == row["name"]:
-        return run.fingerprint in (given, *keyed_digests(given))
-    return row["name"] in registry.names_of(run.name) and fingerprint(row["name"], opened_payload(run.payload)) == given
+    if run.name == row["name"] and run.fingerprint in (given, *keyed_digests(given)):
+        return True
+    # Renamed, or the key of the stored digest was removed.
+    known = {run.name, *registry.names_of(run.name)}
+    return row["name"] in known and fingerprint(row["name"], opened_if_possible(run.payload)) == given
 
 
 def _json_of(spec: TaskSpec, payload: Payload) -> tuple[dict[str, Any], int]:

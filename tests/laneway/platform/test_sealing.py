@@ -20,6 +20,7 @@ from laneway.platform.sealing import (
     holds_sealed,
     is_sealed,
     opened,
+    opened_if_possible,
     opened_payload,
     shown,
 )
@@ -127,3 +128,23 @@ def test_results_of_encrypted_tasks_are_opened_in_a_payload_alone_and_in_a_list(
     }
     assert opened_payload(sealer.seal({"a": 1}, what="it")) == {"a": 1}
     assert opened_payload({**sealer.seal({"a": 1}, what="it"), "b": 2}) == {"a": 1, "b": 2}
+
+
+def test_at_any_depth_what_can_be_opened_is_opened_and_the_rest_stays(sealer: Sealer) -> None:
+    one = sealer.seal({"mail": "ada"}, what="it")
+    foreign = {SEALED: one[SEALED].replace(one[SEALED].split(".")[1], "none-1")}
+    given = {"before": [one, foreign], "chain": [{"kwargs": {**one, "factor": 2}}], "plain": 1}
+    assert opened_if_possible(given) == {
+        "before": [{"mail": "ada"}, foreign],
+        "chain": [{"kwargs": {"mail": "ada", "factor": 2}}],
+        "plain": 1,
+    }
+    assert opened_if_possible({SEALED: "no sealed value"}) == {SEALED: "no sealed value"}
+
+
+def test_a_key_ring_that_cannot_be_read_does_not_keep_another_from_opening(sealer: Sealer, tmp_path: Path) -> None:
+    Sealer(tmp_path / "none.json")
+    one = sealer.seal({"a": 1}, what="it")
+    assert opened(one) == {"a": 1}
+    foreign = {SEALED: one[SEALED].replace(one[SEALED].split(".")[1], "none-1")}
+    assert "none-1" in shown(foreign)[SEALED]

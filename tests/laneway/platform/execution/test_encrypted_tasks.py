@@ -210,6 +210,20 @@ def test_an_id_that_is_used_again_is_compared_by_what_was_encrypted(
     assert first.created
 
 
+def test_an_id_that_is_used_again_after_its_key_was_removed_is_compared_by_what_is_stored(
+    sealed: Sealed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = sealed.platform.tasks
+    tasks.submit("sealed_note", {"text": PLANTED}, id="one")
+    older = rotate(sealed, monkeypatch)
+    Reencryption(sealed.platform.database, sealed.platform.broker, sealed.platform.settings.tasks.sealer).run()
+    read_ring(sealed.ring).without(older).write(sealed.ring)
+    monkeypatch.setattr(ring_file(sealed.ring), "_check_at", 0)
+    assert not tasks.submit("sealed_note", {"text": PLANTED}, id="one").created
+    with pytest.raises(Conflict):
+        tasks.submit("sealed_note", {"text": "another"}, id="one")
+
+
 def test_a_message_from_a_program_without_the_key_is_encrypted_in_the_history(sealed: Sealed) -> None:
     with celery_on(sealed.platform.settings.model_copy()) as other:
         other.amqp_cls = "laneway.worker.producer:AMQP"
@@ -244,10 +258,11 @@ def test_stored_values_are_encrypted_again_with_the_new_key(sealed: Sealed, monk
     ended = [sealed.submit() for _ in range(3)]
     sealed.run()
     waiting = sealed.submit()
+    chained = chain(count.s(before=[]), note.si(text=PLANTED))()
     older = rotate(sealed, monkeypatch)
     work = Reencryption(sealed.platform.database, sealed.platform.broker, sealed.platform.settings.tasks.sealer)
     before = work.uses(older)
-    assert before.messages == 1
+    assert before.messages == 2, "one of them carries an encrypted call in its chain"
     assert before.stored == 2 * 4 + 1 + 4 + 1, "payload and result of the 4 notes, the chained payload, steps, waiting"
     seen: list[int] = []
     monkeypatch.setattr("laneway.platform.operations.reencryption.BATCH", 2)
@@ -259,6 +274,7 @@ def test_stored_values_are_encrypted_again_with_the_new_key(sealed: Sealed, monk
     assert sealed.platform.row(sent.id).result == {"characters": 12}
     sealed.run()
     assert sealed.platform.row(waiting).state == TaskState.COMPLETED
+    assert opened(chained.result)["answer"] == PLANTED
     assert work.uses(older).messages == 0
 
 
