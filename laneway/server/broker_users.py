@@ -44,7 +44,7 @@ COMMANDS: Final = (
 or empty a database. RedBeat and redis-py load their scripts with SCRIPT LOAD: without it Beat sends nothing."""
 _QUEUES: Final = ("~laneway:*", "&laneway:*")
 _READ_QUEUES: Final = ("%R~laneway:*", "&laneway:*")
-_REPLIES: Final = ("~laneway:{*.reply.celery.pidbox}:*", "~laneway:bindings:reply.celery.pidbox")
+_REPLIES: Final = ("~laneway:{*.reply.celery.pidbox}*", "~laneway:bindings:reply.celery.pidbox")
 """The queues in which workers reply to control commands."""
 _CONTROL: Final = "~laneway:fanout:*:celery.pidbox:once:*"
 """Where the server remembers that a control command was published."""
@@ -136,7 +136,7 @@ def _rights(role: str) -> list[str]:
     application().declare_queues()
     names = [re.sub(r"([\\*?\[\]])", r"\\\1", queue) for queue in (*queues, CELERY_DEFAULT)]
     if role in SENDS:
-        return [*RIGHTS[role], *(f"~laneway:{{{name}}}:*" for name in names)]
+        return [*RIGHTS[role], *(f"~laneway:{{{name}}}*" for name in names)]
     return [*RIGHTS[role], *(f"~{name}{step}" for name in names for step in ("", "??[0-9]"))]
 
 
