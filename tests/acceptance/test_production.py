@@ -1,4 +1,7 @@
-"""A project as `laneway new` writes it, in production: keys, tokens, passwords. One start for all checks."""
+"""A project as `laneway new` writes it, in production: keys, tokens, passwords. One start for all checks.
+
+It does what docs/security/index.md says.
+"""
 
 from __future__ import annotations
 
