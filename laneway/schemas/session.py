@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from laneway.schemas.model import Model
 from laneway.schemas.task import Response
@@ -28,6 +28,8 @@ class SessionList(Response):
 
 class EndSessions(Model):
     """Whose sessions to end."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"person": "ada@example.com"}]})
 
     person: str = Field(min_length=1, max_length=255, pattern=r"^[^\x00]+$", examples=["ada@example.com"])
 
