@@ -17,6 +17,7 @@ from laneway.api.routers import (
     login,
     outbound_webhooks,
     queues,
+    sessions,
     tasks,
     workflows,
 )
@@ -41,6 +42,7 @@ DOMAINS = (
     audit_log,
     health,
     login,
+    sessions,
     chat,
     workflows,
 )

@@ -10,17 +10,20 @@ import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request, params
 from fastapi.routing import iter_route_contexts
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Asgi
 
 from laneway.api.errors import platform_problem
-from laneway.api.people import person_of
+from laneway.api.login_page import to_login
+from laneway.api.people import person_of, session_cookie
 from laneway.api.threads import read_in_thread
 from laneway.platform.access.caller import NOBODY, Caller, acting_as, current_caller
 from laneway.platform.access.errors import NotAllowed, NotAuthenticated
@@ -50,6 +53,8 @@ class Requirement:
     """
     reason: str = ""
     """Why everybody may use the route."""
+    shows_more: bool = False
+    """Everybody may use the route, and it shows more to some callers."""
 
     async def __call__(self, request: Request) -> None:
         """Refuse a request that the middleware has let through, such as one of another application's mount."""
@@ -93,9 +98,12 @@ def requires(scope: str, *, single: bool = False, bound: bool = False) -> Any:
     return params.Depends(Requirement(scope, single=single, bound=bound))
 
 
-def public(reason: str) -> Any:
-    """A dependency of a router or a route: everybody may use it, for this reason."""
-    return params.Depends(Requirement(None, reason=reason))
+def public(reason: str, *, shows_more: bool = False) -> Any:
+    """A dependency of a router or a route: everybody may use it, for this reason.
+
+    `shows_more`: the route looks at the caller, and shows more to some.
+    """
+    return params.Depends(Requirement(None, reason=reason, shows_more=shows_more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,26 +166,34 @@ class Authentication:
         if scope["type"] != "http":  # there is no route for web sockets
             return await send({"type": "websocket.close", "code": 1008})
         try:
-            caller = await self._caller(platform, scope)
+            requirement = self._find(scope)
+            caller = await self._caller(platform, scope, requirement)
             platform.quotas.count_request(caller)
-            self._find(scope).check(caller)
+            requirement.check(caller)
         except PlatformError as error:
             if isinstance(error, QuotaExceeded):
                 await asyncio.sleep(REFUSAL_SECONDS)
-            return await platform_problem(scope["path"], error)(scope, receive, send)
+            return await _refusal(platform, scope, error)(scope, receive, send)
         with acting_as(replace(caller, request_id=request_id)):
             return await self._app(scope, receive, send)
 
-    async def _caller(self, platform: Platform, scope: Asgi) -> Caller:
+    async def _caller(self, platform: Platform, scope: Asgi, requirement: Requirement) -> Caller:
         header = Headers(scope=scope).get("authorization")
         if header is None:
-            person = person_of(scope, platform.people) if platform.settings.people.asks_people else None
-            return person.caller if person else ANONYMOUS
+            looks = requirement.scope is not None or requirement.shows_more
+            return await self._person(platform, scope) if looks else ANONYMOUS
         found = BEARER.fullmatch(header) if len(header) <= LONGEST_HEADER else None
         if found is None:
             raise NotAuthenticated("the header has another form")
         tokens, token = platform.tokens, found[1]
         return tokens.check(token) if tokens.is_cached(token) else await read_in_thread(tokens.check, token)
+
+    async def _person(self, platform: Platform, scope: Asgi) -> Caller:
+        if not platform.settings.people.asks_people:
+            return ANONYMOUS
+        people, find = platform.people, partial(person_of, scope, platform.people)
+        person = await read_in_thread(find) if people.needs_database(session_cookie(scope, people)) else find()
+        return person.caller if person else ANONYMOUS
 
     def _find(self, scope: Asgi) -> Requirement:
         """Who may use the route of a request. A path without a route needs a credential, and is unknown then."""
@@ -188,3 +204,16 @@ class Authentication:
             if (not route.methods or method in route.methods) and route.regex.match(path):
                 return route.requirement
         return ANYBODY_KNOWN
+
+
+def _refusal(platform: Platform, scope: Asgi, error: PlatformError) -> Response:
+    """The problem; a browser that opens a page without a session is led to the login instead."""
+    headers = Headers(scope=scope)
+    opens_page = scope["method"] == "GET" and "text/html" in headers.get("accept", "")
+    has_login = bool(platform.settings.people.issuer) and "authorization" not in headers
+    if isinstance(error, NotAuthenticated) and opens_page and has_login:
+        query = scope["query_string"].decode("latin-1")
+        target = scope["path"] + (f"?{query}" if query else "")
+        known = platform.people.session_of(session_cookie(scope, platform.people)) is not None
+        return to_login(target, at_once=known)
+    return platform_problem(scope["path"], error)

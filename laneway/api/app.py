@@ -22,6 +22,7 @@ from laneway.api.routers import (
     login,
     outbound_webhooks,
     queues,
+    sessions,
     tasks,
     workflows,
 )
@@ -32,7 +33,7 @@ from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
     *(tasks, queues, dead_letters, workflows, outbound_webhooks, destinations),
-    *(audit_log, health, login),
+    *(audit_log, health, login, sessions),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
 

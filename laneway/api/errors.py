@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
+from laneway._masking import masked
 from laneway.platform.access.errors import NotAuthenticated
 from laneway.platform.db.database_errors import DatabaseFull, DatabaseUnusable
 from laneway.platform.errors import (
@@ -142,7 +143,7 @@ def platform_problem(path: str, error: PlatformError) -> Response:
 
 def public_detail(error: PlatformError) -> str:
     """The text of an error, as a caller may read it."""
-    return PUBLIC_DETAILS.get(type(error), str(error))
+    return masked(PUBLIC_DETAILS.get(type(error), str(error)))
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

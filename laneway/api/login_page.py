@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from urllib.parse import quote, urlsplit
 
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from laneway.platform.access.people import People
 
@@ -25,6 +25,12 @@ def login_page(people: People, target: str) -> HTMLResponse:
         "<p>Nobody can log in: the settings name neither an identity provider (<code>OIDC_ISSUER</code>) nor a proxy "
         "(<code>PROXY_USER_HEADER</code>).</p>",
     )
+
+
+def to_login(target: str, *, at_once: bool) -> RedirectResponse:
+    """Lead a browser to the login, and back to `target`. `at_once`: without a page of ours before the provider."""
+    page = "/login/start" if at_once else "/login"
+    return RedirectResponse(f"{page}?next={quote(target, safe='')}", 303, NO_STORE)
 
 
 def logout_page(name: str, csrf_token: str) -> HTMLResponse:

@@ -29,7 +29,7 @@ def person_of(scope: Scope, people: People) -> FoundPerson | None:
     headers = Headers(scope=scope)
     client = scope.get("client")
     found = people.find(
-        cookie=cookie_of(headers, people.sessions.cookie) if "cookie" in headers else None,
+        cookie=session_cookie(scope, people),
         address=client[0] if client else None,
         headers=headers.getlist,
     )
@@ -38,6 +38,12 @@ def person_of(scope: Scope, people: People) -> FoundPerson | None:
     if not people.sessions.is_csrf_token(headers.get(CSRF_HEADER), found.subject):
         raise CsrfTokenMissing
     return found
+
+
+def session_cookie(scope: Scope, people: People) -> str | None:
+    """The value of the session's cookie of a request."""
+    headers = Headers(scope=scope)
+    return cookie_of(headers, people.sessions.cookie) if "cookie" in headers else None
 
 
 def cookie_of(headers: Headers, name: str) -> str | None:

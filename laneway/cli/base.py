@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 from rich.text import Text
 
+from laneway._masking import masked
 from laneway._printable import printable
 from laneway.cli.completion import complete
 from laneway.cli.missing import forget_missing, report_missing, say_missing
@@ -90,7 +91,7 @@ def make_services() -> Platform:
     from laneway.platform.logging import configure_logging, quiet
 
     configure_logging(quiet(settings.operation))
-    _act_as_user()
+    act_as_user()
     application().upgrade(settings)
     platform = application().make_platform(settings)
     platform.installation.check_broker()
@@ -111,7 +112,7 @@ def make_reader() -> Platform:
     from laneway.platform.logging import configure_logging, quiet
 
     configure_logging(quiet(settings.operation))
-    _act_as_user()
+    act_as_user()
     upgrade(settings.storage.url)
     platform = application().make_reader(settings)
     platform.installation.check_broker()
@@ -128,7 +129,7 @@ def make_reader() -> Platform:
     return platform
 
 
-def _act_as_user() -> None:
+def act_as_user() -> None:
     """Let the command act as the user of this machine who runs it. Environment variables do not say who that is."""
     import os
     from pwd import getpwuid
@@ -197,7 +198,7 @@ def print_models(models: Sequence[BaseModel]) -> None:
 
 def say_error(text: str) -> None:
     """Print text that others may have written on standard error."""
-    typer.echo(printable(text), err=True)
+    typer.echo(printable(masked(text)), err=True)
 
 
 def print_json(data: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from laneway.cli.base import Json, out, print_json, read_settings
+from laneway.cli.base import Json, make_services, out, print_json, read_settings
 
 commands = typer.Typer(name="broker", invoke_without_command=True, add_completion=False)
 
@@ -39,7 +39,9 @@ def users(
     """
     from laneway.server.broker_users import make_users
 
-    made = make_users(read_settings(), revoke_previous=revoke_previous)
+    services = make_services()
+    services.audit_log.record("broker.users", ("broker", "users"), after={"previous_revoked": revoke_previous})
+    made = make_users(services.settings, revoke_previous=revoke_previous)
     if as_json:
         return print_json(asdict(made))
     for user in made.users:

@@ -56,6 +56,7 @@ COMMANDS: Final = {
     "queues": ("laneway.cli.queues", "Queues: show and set rate limits and limits of running tasks; pause and resume."),
     "callbacks": ("laneway.cli.webhooks", "Outbound webhooks: the log of deliveries, and their receivers."),
     "workflows": ("laneway.cli.workflows", "Workflows: start, show, signal, cancel and retry them."),
+    "sessions": ("laneway.cli.sessions", "Sessions of people: list them, and end those of one person."),
     "tokens": ("laneway.cli.tokens", "Tokens of the API: create, list, rotate and revoke them."),
     "keys": ("laneway.cli.keys", "Keys that sign messages and encrypt payloads: create, list, rotate and remove them."),
     "adopt": ("laneway.cli.adopt", "Take over a Celery project: review its settings, count its messages, move them."),

@@ -11,6 +11,7 @@ from typing import Final
 
 import typer
 
+from laneway._masking import masked
 from laneway._printable import printable
 from laneway.cli.target import UsageError, target
 
@@ -32,7 +33,7 @@ def report(error: Exception) -> int:
             raise error
         first_line = str(error).strip().partition("\n")[0]
         sentence = f"{type(error).__name__}: {first_line} (set LOG_LEVEL=DEBUG to see the traceback)"
-    text = printable(sentence)
+    text = printable(masked(sentence))
     typer.echo(text.replace(target.token, "…") if target.token else text, err=True)
     return code
 

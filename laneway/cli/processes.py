@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laneway.cli.base import Json, read_settings, say_error
+from laneway.cli.base import Json, act_as_user, read_settings, say_error
 
 commands = typer.Typer()
 
@@ -27,9 +27,13 @@ def up(
 
     On Ctrl-C the workers finish their running tasks. After a second Ctrl-C these tasks return to their queues.
     """
+    from laneway.platform.logging import configure_logging, quiet
     from laneway.server.up import up as start
 
-    raise typer.Exit(start(read_settings(), reload=reload))
+    settings = read_settings()
+    configure_logging(quiet(settings.operation))  # of this process; those that it starts log as the settings say
+    act_as_user()
+    raise typer.Exit(start(settings, reload=reload))
 
 
 @commands.command()

@@ -105,7 +105,9 @@ def take_in(queue: Queue, as_json: Json = False) -> None:
 
     Each registered task goes to the queue of its declaration; the others stay where they are.
     """
-    taken = make_services().intake.take(queue)
+    services = make_services()
+    services.audit_log.record("queue.take_in", ("queue", queue))
+    taken = services.intake.take(queue)
     if as_json:
         return print_json({"taken": taken})
     out.print("1 task taken in." if taken == 1 else f"{taken} tasks taken in.")

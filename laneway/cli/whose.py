@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from laneway._masking import masked
 from laneway.cli.project import find_project, project_name
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 DECIDING: Final = ("DATABASE_URL", "DATA_DIR", "REDIS_URL", "REDIS_PORT")
 """Environment variables that choose another platform than the project's files do."""
-_LOGIN: Final = re.compile(r"//[^/@]*@")
-_QUERY: Final = re.compile(r"\?.*")
 
 
 def describe_platform(settings: Settings) -> str:
@@ -31,4 +29,4 @@ def is_obvious() -> bool:
 
 
 def _address(url: str) -> str:
-    return _QUERY.sub("", _LOGIN.sub("//", url))
+    return masked(url.partition("?")[0])

@@ -237,7 +237,7 @@ class Admin:
 
     def stats(self, queues: Sequence[str]) -> list[QueueStats]:
         """Sizes, limits and totals of the queues, all read at one moment."""
-        reply = self.runner.run("stats", [self.keys.queue(queue) for queue in queues])
+        reply = self.runner.read("stats", [self.keys.queue(queue) for queue in queues])
         rows = [reply[start : start + _STATS_FIELDS] for start in range(0, len(reply), _STATS_FIELDS)]
         return [_queue_stats(queue, *row) for queue, row in zip(queues, rows, strict=True)]
 

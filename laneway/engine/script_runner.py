@@ -31,6 +31,21 @@ class ScriptRunner:
         self.pool = pool
         self.connections = IdleConnections(pool)
         self.scripts = load_scripts(clock=clock)
+        self._has_read_only = True
+        """False: the server is older than 7.0, and has no scripts that may only read."""
+
+    def read(self, name: str, keys: Sequence[bytes], args: Sequence[Argument] = ()) -> Reply:
+        """Run a script that only reads. A user of the server that may only read the keys may run it, too."""
+        script = self.scripts[name]
+        if self._has_read_only:
+            command = (b"EVALSHA_RO", script.sha, len(keys), *keys, *args)
+            try:
+                return self.on_connection(lambda connection: self.evaluate(connection, script, command))
+            except ResponseError as error:
+                if "unknown command" not in str(error).lower():
+                    raise
+                self._has_read_only = False
+        return self.run(name, keys, args)
 
     def run(self, name: str, keys: Sequence[bytes], args: Sequence[Argument] = (), *, repeatable: bool = True) -> Reply:
         """Run a script; return its reply. `repeatable`: it may run twice, so send it again if the connection broke."""
@@ -122,7 +137,8 @@ class ScriptRunner:
         if not str(reply).startswith("NOSCRIPT"):
             raise _named(reply)
         try:
-            return connection.call(b"EVAL", script.text, *command[2:])
+            evaluate = b"EVAL_RO" if command[0] == b"EVALSHA_RO" else b"EVAL"
+            return connection.call(evaluate, script.text, *command[2:])
         except ResponseError as error:
             raise _named(error) from error
 

@@ -9,11 +9,11 @@ from typing import Final
 from kombu.exceptions import KombuError
 from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError
 
+from laneway._masking import masked
 from laneway.engine import PutCode, PutResult
 from laneway.engine import errors as engine_errors
 from laneway.engine.connection import refusal_in
 from laneway.platform import errors
-from laneway.platform.logging import URL_LOGIN
 
 _REFUSALS = (engine_errors.ServerRefuses, engine_errors.ServerFull, ReadOnlyError, OutOfMemoryError)
 _ADVICE: Final = {
@@ -52,7 +52,7 @@ def translated_errors() -> Generator[None]:
 def unavailable(error: Exception) -> errors.BrokerUnavailable:
     """Return the error that says why the broker cannot be used now, without logins in addresses."""
     reason = error.reason if isinstance(error, engine_errors.ServerLost | engine_errors.ServerFull) else str(error)
-    text = URL_LOGIN.sub("", reason) or type(error).__name__
+    text = masked(reason) or type(error).__name__
     if isinstance(error, engine_errors.LoginRefused | AuthenticationError):
         return errors.BrokerLoginRefused(text)
     advice = next((advice for code, advice in _ADVICE.items() if code in text), None)

@@ -16,10 +16,11 @@ from kombu.entity import Exchange, Queue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from laneway._masking import masked
 from laneway.installation import install
 from laneway.platform.errors import ConfigError
 from laneway.platform.importing import import_module
-from laneway.platform.logging import URL_LOGIN, configure_logging, logger
+from laneway.platform.logging import configure_logging, logger
 from laneway.platform.queues import LANE_WEIGHTS, queues
 from laneway.platform.registry import registry
 from laneway.platform.schedules.entry import Schedule, check_schedules
@@ -165,8 +166,8 @@ def _check_broker(app: Celery, config: Settings) -> None:
     own = cast("str | None", app.conf.broker_url)
     if own and _address(own) != _address(config.redis.broker_url):
         raise ConfigError(
-            f"The Celery app {app.main!r} has the broker {URL_LOGIN.sub('', own)}, but the settings name "
-            f"{URL_LOGIN.sub('', config.redis.broker_url)}: set REDIS_URL, or CELERY_BROKER_URL and "
+            f"The Celery app {app.main!r} has the broker {masked(own)}, but the settings name "
+            f"{masked(config.redis.broker_url)}: set REDIS_URL, or CELERY_BROKER_URL and "
             "CELERY_RESULT_BACKEND, to the app's addresses."
         )
 

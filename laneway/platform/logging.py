@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from laneway._masking import masked
 from laneway._printable import printable_in_colour
 from laneway.platform.settings import OperationSettings
 
@@ -36,13 +37,6 @@ NOISY = (
 )
 """Loggers of which only warnings and errors are logged. Celery's lines about each task repeat ours, and contain texts
 of customers."""
-URL_LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
-URL_TOKEN = re.compile(
-    r"([?&](?:[\w.-]{0,64}(?:token|secret|key|sig|signature|password|auth|code)=|[\w.-]{0,64}=(?=[^&\s#\"']{20})))"
-    r"[^&\s#\"']+",
-    re.IGNORECASE,
-)
-"""The value of a parameter of an address that may be a secret: by its name, or by its length."""
 
 
 def configure_logging(settings: OperationSettings, *, json: bool | None = None) -> None:
@@ -100,9 +94,9 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
 
 
 def without_secrets(value: Any) -> Any:
-    """Return the value with hidden secrets: what stands under the name of a secret; logins and tokens in addresses."""
+    """Return the value with hidden secrets: what stands under the name of a secret, and secrets in addresses."""
     if isinstance(value, str):
-        return URL_TOKEN.sub(r"\1[redacted]", URL_LOGIN.sub("", value)) if "://" in value else value
+        return masked(value)
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()
         return {name: "[redacted]" if SECRET_NAMES.search(str(name)) else without_secrets(item) for name, item in items}
@@ -184,5 +178,5 @@ def _renderers(as_json: bool) -> list[Processor]:
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), pad_event_to=32, exception_formatter=structlog.dev.plain_traceback
         ),
-        lambda _logger, _method, line: printable_in_colour(URL_LOGIN.sub("", str(line))),
+        lambda _logger, _method, line: printable_in_colour(masked(str(line))),
     ]

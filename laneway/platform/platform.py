@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from celery import Celery
 from pydantic import BaseModel
 
+from laneway._masking import without_login
 from laneway.platform.access.quotas import Quotas
 from laneway.platform.access.tokens import Tokens
 from laneway.platform.audit_log.audit_log import AuditLog
@@ -28,7 +29,6 @@ from laneway.platform.flow.queue_limits import QueueLimits, stored_rate_limits
 from laneway.platform.history.event_stream import EventStream
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.statistics import Statistics
-from laneway.platform.logging import URL_LOGIN
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.installation import Installation
@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.erasure.erasure import Erasure
     from laneway.platform.execution.celery_results import CeleryResults
     from laneway.platform.operations.alerts import Alerts
+    from laneway.platform.operations.readiness import ReadinessReport, RecentReadiness
     from laneway.platform.operations.retention import Retention
     from laneway.platform.schedules.watch import ScheduleWatch
     from laneway.platform.webhooks.delivery_log import DeliveryLog
@@ -95,13 +96,25 @@ class Platform:
     def people(self) -> People:
         from laneway.platform.access.people import People
 
-        return People(self._settings)
+        return People(self._settings, self.database)
 
     @cached_property
     def installation(self) -> Installation:
-        return Installation(
-            self.database, self.broker, broker_address=URL_LOGIN.sub("", self._settings.redis.broker_url)
+        return Installation(self.database, self.broker, broker_address=without_login(self._settings.redis.broker_url))
+
+    def check_readiness(self) -> ReadinessReport:
+        """Look now whether work can be accepted, and which parts do not work."""
+        from laneway.platform.operations.readiness import check_readiness
+
+        return check_readiness(
+            self.database, self.broker, installation=self.installation, definitions=self.workflow_definitions
         )
+
+    @cached_property
+    def recent_readiness(self) -> RecentReadiness:
+        from laneway.platform.operations.readiness import RecentReadiness
+
+        return RecentReadiness(self.check_readiness)
 
     @cached_property
     def tokens(self) -> Tokens:

@@ -203,10 +203,10 @@ def opened_if_possible(value: Any) -> Any:
         return [opened_if_possible(each) for each in cast("Sequence[Any]", value)]
     if not isinstance(value, dict):
         return value
-    if is_stored(value):
-        with suppress(PayloadLost):
-            return opened_if_possible(fetched(value))
     fields = cast("dict[Any, Any]", value)
+    if is_stored(fields):
+        with suppress(PayloadLost):
+            return opened_if_possible(fetched(fields))
     if SEALED not in fields:
         return {name: opened_if_possible(each) for name, each in fields.items()}
     try:

@@ -43,16 +43,28 @@ COMMANDS: Final = (
 """What every user may do with its keys. Nobody may read or change the server's configuration, its users, its clients,
 or empty a database. RedBeat and redis-py load their scripts with SCRIPT LOAD: without it Beat sends nothing."""
 _QUEUES: Final = ("~laneway:*", "&laneway:*")
+_READ_QUEUES: Final = ("%R~laneway:*", "~laneway:{check}:limits", "&laneway:*")
+"""The key `check` is in no queue: a process that connects writes there to see that the server takes commands."""
+_OWN_QUEUES: Final = (
+    "~laneway:{*.reply.celery.pidbox}*",
+    "~laneway:bindings:reply.celery.pidbox",
+    "~laneway:{celeryev.*}*",
+)
+"""The queues of a process that watches workers: their replies to control commands, and their events."""
+_CONTROL: Final = "~laneway:fanout:*:celery.pidbox:once:*"
+"""Where the server remembers that a control command was published."""
 _RESULTS: Final = ("~celery-*", "&celery-*")
 _READ_SCHEDULES: Final = "%R~redbeat:*"
 RIGHTS: Final[dict[str, tuple[str, ...]]] = {
     "api": (*_QUEUES, *_RESULTS, _READ_SCHEDULES),
     "worker": (*_QUEUES, *_RESULTS, _READ_SCHEDULES),
-    "beat": (*_QUEUES, "~redbeat:*"),
-    "flower": (*_QUEUES, "%R~celery-*", "&celery-*"),
+    "beat": (*_READ_QUEUES, "~redbeat:*"),
+    "flower": (*_READ_QUEUES, *_OWN_QUEUES, _CONTROL, "%R~celery-*", "&celery-*"),
     "cli": (*_QUEUES, *_RESULTS, _READ_SCHEDULES),
 }
 """Role → the keys and channels that it may use: queues, results (`celery-task-meta-…`), and Beat's schedule."""
+SENDS: Final = ("beat",)
+"""These put tasks into the queues that are declared, and write no other key of the engine."""
 INTAKE: Final = ("worker", "cli")
 """These also take in what other Celery programs have put into lists that have the names of our queues."""
 
@@ -124,10 +136,15 @@ def _set_users(url: str, passwords: dict[str, str], *, keep_previous: bool) -> b
 
 def _rights(role: str) -> list[str]:
     """The keys and channels of a role. A list of kombu has the name of its queue, or two characters and a step more."""
-    if role not in INTAKE:
+    if role not in (*INTAKE, *SENDS):
         return [*RIGHTS[role]]
     application().declare_queues()
     names = [re.sub(r"([\\*?\[\]])", r"\\\1", queue) for queue in (*queues, CELERY_DEFAULT)]
+    if role in SENDS:
+        return [
+            *RIGHTS[role],
+            *(f"~laneway:{place}" for name in names for place in (f"{{{name}}}*", f"bindings:{name}")),
+        ]
     return [*RIGHTS[role], *(f"~{name}{step}" for name in names for step in ("", "??[0-9]"))]
 
 

@@ -60,8 +60,3 @@ def make_folder(folder: Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise FolderUnusable(str(folder), "it cannot be written")
     return folder
-
-
-def health_path(settings: Settings) -> str:
-    """The path that tells a probe without a token whether the API works."""
-    return "/health/live" if settings.is_authenticating else "/health/ready"

@@ -3,7 +3,7 @@
 1. Everything but the health check and the style sheets needs a person who may read, or the password of Flower.
 2. A browser without a session is led to the login of the API, and comes back.
 3. Flower only reads, unless FLOWER_ALLOW_WRITES is set; viewers only read in any case.
-4. A write must come from a page of Flower.
+4. A write must come from a page of Flower, and has its entry in the audit log.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ from flower.views.tasks import TasksDataTable
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Finish, HTTPError, url
 
-from laneway.platform.access.caller import Caller
+from laneway.platform.access.caller import Caller, acting_as
 from laneway.platform.access.people import People
 from laneway.platform.access.scopes import Scope
+from laneway.platform.audit_log.audit_log import AuditLog
+from laneway.platform.db.session import Database
+from laneway.platform.errors import PlatformError
+from laneway.platform.logging import logger
 from laneway.platform.settings import Settings
 from laneway.server.flower_login import login
+
+log = logger(__name__)
 
 READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 LONGEST_HEADER: Final = 1000
@@ -62,7 +68,8 @@ class FlowerGuard:
     """Decides who may see Flower, and who may change something with it."""
 
     def __init__(self, settings: Settings) -> None:
-        self.people = People(settings)
+        database = Database(settings.storage.url)
+        self.people, self._audit_log = People(settings, database), AuditLog(database)
         self._writes = settings.people.flower_writes
         asks_people = settings.people.asks_people
         self._login = None if asks_people and settings.api.flower_password is None else login(settings)
@@ -73,11 +80,15 @@ class FlowerGuard:
         if isinstance(handler, Healthcheck | ToLogin | ToLogout):
             return
         request = handler.request
-        caller = self._caller(handler)
+        try:
+            caller = self._caller(handler)
+        except PlatformError as error:
+            log.warning("a session cannot be read", error=str(error))
+            raise HTTPError(503, "The database is not available") from error
         handler.laneway_caller = caller
         if caller is None:
             if self.people.settings.asks_people and _is_of_browser(request):
-                handler.redirect(_login_address(self.people, request.uri or "/"), status=303)
+                handler.redirect(self._login_address(handler), status=303)
                 raise Finish
             raise HTTPError(401)
         if not caller.may(Scope.READ):
@@ -95,6 +106,17 @@ class FlowerGuard:
         is_program = site is None and origin is None and "Authorization" in request.headers
         if not is_ours and not is_program:
             raise HTTPError(403, "A page of another site may not change anything here")
+        try:
+            with acting_as(caller):
+                self._audit_log.record("flower.write", ("flower", urlsplit(request.uri or "/").path))
+        except PlatformError as error:
+            log.warning("a write has no entry in the audit log", error=str(error))
+            raise HTTPError(503, "The audit log cannot be written, so nothing is changed") from error
+
+    def _login_address(self, handler: BaseHandler) -> str:
+        """The login of the API; a session that only waits for the provider goes there at once."""
+        known = self.people.session_of(handler.get_cookie(self.people.sessions.cookie)) is not None
+        return _login_address(self.people, handler.request.uri or "/", page="/login/start" if known else "/login")
 
     def _caller(self, handler: BaseHandler) -> Caller | None:
         request = handler.request
@@ -142,5 +164,5 @@ def _is_of_browser(request: HTTPServerRequest) -> bool:
     return request.method == "GET" and "text/html" in request.headers.get("Accept", "")
 
 
-def _login_address(people: People, path: str) -> str:
-    return f"{people.public_url}/login?next={quote(people.flower_url + path, safe='')}"
+def _login_address(people: People, path: str, *, page: str = "/login") -> str:
+    return f"{people.public_url}{page}?next={quote(people.flower_url + path, safe='')}"

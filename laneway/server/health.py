@@ -15,7 +15,7 @@ from laneway.platform.application import application
 from laneway.platform.clock import now
 from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.settings import Settings
-from laneway.server.checks import health_path, reachable
+from laneway.server.checks import reachable
 
 RECENT = timedelta(seconds=60)
 """A worker is unhealthy when its last report is older than this."""
@@ -40,7 +40,7 @@ def main() -> None:
 def is_healthy(name: str, settings: Settings) -> bool:
     """Whether a process is healthy now. Raises ConfigError for a process that the application does not have."""
     if name == "api":
-        return _responds(settings.api.host, settings.api.port, health_path(settings))
+        return _responds(settings.api.host, settings.api.port, "/health/ready")
     if name == "flower":
         return _responds(settings.api.flower_host, settings.api.flower_port, "/healthcheck")
     return _probe_passes(name, settings)

@@ -15,7 +15,6 @@ from laneway.platform.application import application
 from laneway.platform.queues import WorkerGroup, queues
 from laneway.platform.settings import Settings
 from laneway.server import flower_login
-from laneway.server.checks import health_path
 from laneway.server.probes import Probe, beat_holds_lock, broker_answers, http_answers, web_address, worker_reports
 from laneway.server.valkey import embedded_argv
 from laneway.server.worker_end import note_end_of_worker
@@ -139,7 +138,7 @@ def _api(settings: Settings) -> ManagedProcess:
             "--no-server-header",
             "--no-proxy-headers",
         ),
-        http_answers(host, port, health_path(settings)),
+        http_answers(host, port, "/health/ready"),
         StopPlan(1, seconds=15),
         web_address(host, port),
         runs_code=True,

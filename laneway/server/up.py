@@ -19,6 +19,7 @@ from laneway.platform.access.scopes import Scope
 from laneway.platform.application import application
 from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.settings import Settings, settings_warnings
+from laneway.platform.signing_check import check_signing
 from laneway.server import flower_login, lock
 from laneway.server.checks import check_ports
 from laneway.server.prepare import prepare, wait_for_broker, wait_for_database
@@ -80,6 +81,7 @@ def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
     """The stages to run. Raises a PlatformError for a problem that is known before the start."""
     for warning in settings_warnings(settings):
         terminal.say(f"warning: {warning}")
+    check_signing(settings)
     application().celery_app()  # a mistake in a task is told before anything starts
     flower_login.login(settings)  # generates the password now, so that the file that `login_hint` names exists
     os.environ.update(application().development_environment(settings))  # the processes inherit it

@@ -12,8 +12,8 @@ from typing import Any, Final, cast
 from celery.app import utils
 from celery.worker import control
 
-_LOGIN: Final = re.compile(r"(?<=://)[^/\s@]*@")
-_PARAMETER: Final = re.compile(r"(?<=password=)[^&\s;]*", re.IGNORECASE)
+from laneway._masking import masked
+
 _ALSO_HIDDEN: Final = "REDIS_URL"
 
 
@@ -32,18 +32,18 @@ def mask_stats() -> None:
 
     def stats(state: Any, **kwargs: Any) -> Any:
         """Request worker statistics/information."""
-        return masked(celery_stats(state, **kwargs))
+        return masked_values(celery_stats(state, **kwargs))
 
     stats.masks_logins = True  # pyright: ignore[reportFunctionMemberAccess]
     control.inspect_command()(stats)
 
 
-def masked(value: Any) -> Any:
-    """The value without the logins of the addresses in it."""
+def masked_values(value: Any) -> Any:
+    """The value without the secrets of the addresses in it."""
     if isinstance(value, str):
-        return _PARAMETER.sub("**", _LOGIN.sub("**@", value))
+        return masked(value)
     if isinstance(value, dict):
-        return {name: masked(item) for name, item in cast("dict[Any, Any]", value).items()}
+        return {name: masked_values(item) for name, item in cast("dict[Any, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [masked(item) for item in cast("list[Any]", value)]
+        return [masked_values(item) for item in cast("list[Any]", value)]
     return value

@@ -19,6 +19,7 @@ from celery.utils.nodenames import host_format
 from redis.exceptions import NoPermissionError
 
 from app.core.settings import ROOT
+from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.schemas.task import TaskState
 from laneway.server.broker_users import RIGHTS
 from laneway.server.valkey import server_argv
@@ -131,6 +132,8 @@ def test_the_whole_platform_runs_under_its_users(running: Running) -> None:
     wait_until(lambda: "Sending due task tick" in running.beat.output(), seconds=START_SECONDS)
     wait_until(lambda: "conversations" in running.flower_page("/broker"), seconds=20)
     assert "conversations" in cli(site, "stats")
+    (made,) = site.services.audit_log.page(AuditLogFilter(action="broker")).entries
+    assert (made.action, made.caller_kind) == ("broker.users", "command")
     for node in site.nodes:
         assert "NOPERM" not in node.output() and "permission" not in node.output().lower(), node.output()
     with redis.Redis.from_url(site.environment["REDIS_URL"]) as admin:
@@ -193,6 +196,8 @@ def refused(command: Callable[[], object]) -> bool:
         command()
     except NoPermissionError:
         return True
+    except redis.ResponseError:  # the server does not know the script
+        return False
     return False
 
 
@@ -215,6 +220,11 @@ def test_no_user_may_do_what_it_does_not_need(guarded: Guarded) -> None:
                 with pytest.raises(redis.ResponseError, match="permission"):
                     client.execute_command(*command)
             assert refused(lambda c=client: c.set("redbeat:forged", "1")) == (role != "beat"), role
+            assert refused(lambda c=client: c.hset("laneway:{crm}:x", "x", "1")) == (role == "flower"), role
+            assert refused(lambda c=client: c.set("laneway:owner-of-nothing", "1")) == (role in ("beat", "flower")), (
+                role
+            )
+            assert refused(lambda c=client: c.evalsha("0" * 40, 1, "laneway:{crm}")) == (role == "flower"), role
             may_write_results = role in ("api", "worker", "cli")
             assert refused(lambda c=client: c.set("celery-task-meta-forged", "1")) == (not may_write_results), role
 

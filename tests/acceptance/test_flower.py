@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from laneway.platform.access.people import People
-from laneway.platform.access.roles import Person
+from laneway.platform.access.roles import Person, Role
+from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
@@ -138,10 +139,10 @@ def test_people_see_flower_with_the_session_of_the_api(tmp_path: Path) -> None:
     with running_site(tmp_path, **PEOPLE) as site:
         site.start("flower", "celery", "-A", APP, "flower")
         wait_until(lambda: status(site, "/healthcheck", None) == 200, seconds=START_SECONDS)
-        people = People(site.services.settings)
+        people = site.services.people
         admin, viewer = (
-            {"Cookie": f"{people.sessions.cookie}={people.sessions.begin(person)}"}
-            for person in (Person("root@example.com", "root@example.com"), Person("bob", groups=frozenset({"staff"})))
+            {"Cookie": cookie_header(people, name, role)}
+            for name, role in (("root@example.com", Role.ADMIN), ("bob", Role.VIEWER))
         )
         own_page = {"Sec-Fetch-Site": "same-origin"}
         revoke = "/api/task/revoke/unknown"
@@ -162,6 +163,19 @@ def test_people_see_flower_with_the_session_of_the_api(tmp_path: Path) -> None:
         for foreign in ({}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}):
             assert visit(site, revoke, method="POST", **admin, **foreign).status_code == 403, foreign
         assert visit(site, revoke, method="POST", **admin, **own_page).status_code == 200
+        (entry,) = site.services.audit_log.page(AuditLogFilter(action="flower")).entries
+        assert (entry.action, entry.caller, entry.object_id) == ("flower.write", "root@example.com", revoke)
+
+        people.logins.end_all("bob")
+        wait_until(lambda: visit(site, "/tasks", **viewer).status_code == 401, seconds=10)
+        assert visit(site, "/tasks", **admin).status_code == 200
+        ended = visit(site, "/tasks", Accept="text/html", **viewer).headers["location"]
+        assert ended.startswith(f"{people.public_url}/login/start?next=")
+
+
+def cookie_header(people: People, name: str, role: Role) -> str:
+    """The cookie of a new session."""
+    return f"{people.sessions.cookie}={people.sessions.cookie_for(people.logins.begin(Person(name), role))}"
 
 
 def visit(site: Site, path: str, *, method: str = "GET", **headers: str) -> httpx.Response:

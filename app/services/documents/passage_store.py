@@ -26,6 +26,7 @@ from app.services.integrations.language.questions import asked_fact
 from app.services.integrations.language.scripts import is_piece
 from app.services.integrations.language.words import content_words, variants
 from laneway.platform import clock
+from laneway.platform.audit_log.recording import record
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound
 
@@ -118,6 +119,7 @@ class PassageStore:
         with self._database.transaction() as session:
             if not passages.delete_document(session, document_id):
                 raise NotFound("document", document_id)
+            record(session, "document.delete", ("document", document_id))
 
 
 def _check_names(document_id: str, title: str) -> None:

@@ -28,6 +28,7 @@ from app.schemas.lead import (
 from app.services.leads.content import split_fields
 from app.services.task_manager import TaskManager
 from laneway.platform import clock
+from laneway.platform.audit_log.recording import record
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, NotFound, PlatformError, UnknownTask, WrongState
@@ -148,6 +149,8 @@ class Leads:
         with self._database.transaction() as session:
             lead = _require_lead(session, lead_id)
             repository.remove(session, lead)
+            session.flush()
+            record(session, "lead.delete", ("lead", lead_id))
         try:
             self._cancel_tasks(lead)
         except PlatformError as error:

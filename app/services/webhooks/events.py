@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sqlalchemy.orm import Session
+
 from app.db.models import WebhookDelivery, WebhookEvent
 from app.db.queries import webhooks as repository
 from app.schemas.tolerant import bounded
@@ -33,6 +35,7 @@ from app.services.webhooks.deciding import Decision, decide
 from app.services.webhooks.mapping.current import CurrentMapping
 from app.services.webhooks.parsing import parse
 from laneway.platform import clock
+from laneway.platform.audit_log.recording import record
 from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, InvalidPayload, NotFound, PayloadTooLarge
 from laneway.platform.logging import logger
@@ -208,6 +211,8 @@ class WebhookEvents:
             log.info("webhook event has no task", source=stored.source, number=stored.id, state=state)
 
     def _replay(self, chosen: _Chosen) -> ChangedEvents:
+        with self._database.transaction() as session:
+            _record(session, "webhook_event.replay", chosen)
         parsed: tuple[WebhookDelivery, ParsedDelivery] | None = None
         for event in chosen.events:
             if event.task_id is not None:
@@ -232,6 +237,7 @@ class WebhookEvents:
     def _discard(self, chosen: _Chosen) -> ChangedEvents:
         with self._database.transaction() as session:
             repository.discard_events(session, [event.id for event in chosen.events], state=EventState.DISCARDED)
+            _record(session, "webhook_event.discard", chosen)
         return self._changed(chosen)
 
     def _changed(self, chosen: _Chosen) -> ChangedEvents:
@@ -245,6 +251,14 @@ class WebhookEvents:
             events=views[:MAX_SAMPLES],
             next=views[-1].id if chosen.matched > len(views) else None,
         )
+
+
+def _record(session: Session, action: str, chosen: _Chosen) -> None:
+    """Record what is done with these events; nothing if there are none."""
+    ids = [event.id for event in chosen.events]
+    if ids:
+        which = f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
+        record(session, action, ("webhook_event", which), before={"events": ids})
 
 
 def _values(delivery: WebhookDelivery, event: ParsedEvent, decision: Decision) -> dict[str, Any]:

@@ -7,14 +7,15 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from laneway.api.access import public, requires
+from laneway.api.access import public
 from laneway.api.deps import ServicesDep
 from laneway.api.errors import problems, public_detail
 from laneway.api.threads import ThreadedRoute
+from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
 from laneway.platform.errors import PlatformError
 from laneway.platform.logging import logger
-from laneway.platform.operations.readiness import DegradedPart, check_readiness
+from laneway.platform.operations.readiness import DegradedPart
 from laneway.schemas.task import Response as ResponseModel
 
 log = logger(__name__)
@@ -35,10 +36,15 @@ class DegradedPartView(ResponseModel):
     problem: str = Field(description="What does not work, and what follows from it")
 
 
-class Readiness(ResponseModel):
+class ReadinessStatus(ResponseModel):
+    """Whether this process accepts work, for callers without `tasks:read`."""
+
+    status: Literal["ready", "not ready"] = Field(description="`ready`: what is accepted is stored, and is not lost")
+
+
+class Readiness(ReadinessStatus):
     """Whether this process accepts work, and what does not work."""
 
-    status: Literal["ready", "not ready"] = Field(description="`ready`: what is submitted is stored, and is not lost")
     installation: str | None = Field(description="The id of the installation; null while the database cannot be used")
     broker: str = Field(description="`ok`, or what is wrong. Without the broker, accepted tasks wait in the database")
     database: str = Field(description="`ok`, or what is wrong")
@@ -58,23 +64,23 @@ async def show_liveness() -> Liveness:
 
 @router.get(
     "/ready",
-    responses={**problems(), 503: {"model": Readiness, "description": "Nothing can be accepted now"}},
-    dependencies=[requires(Scope.READ, bound=True)],
+    responses={**problems(), 503: {"model": Readiness | ReadinessStatus, "description": "Nothing can be accepted now"}},
+    dependencies=[public("a probe asks; only callers with tasks:read are shown details", shows_more=True)],
 )
-def show_readiness(services: ServicesDep, response: Response) -> Readiness:
+def show_readiness(services: ServicesDep, response: Response) -> Readiness | ReadinessStatus:
     """Report whether this process can accept work: 503 when the database does not take a write.
 
-    What does not work and does not keep it from accepting work is named in `degraded`.
+    Everybody may ask, and learns no more than the status, which may be a second old. Callers with `tasks:read` see what
+    does not work: `degraded` also names what does not keep the process from accepting work.
     """
-    report = check_readiness(
-        services.database,
-        services.broker,
-        installation=services.installation,
-        definitions=services.workflow_definitions,
-    )
+    knows = current_caller().may(Scope.READ)
+    report = services.check_readiness() if knows else services.recent_readiness.report()
     response.status_code = 200 if report.accepts_work else 503
+    status = "ready" if report.accepts_work else "not ready"
+    if not knows:
+        return ReadinessStatus(status=status)
     return Readiness(
-        status="ready" if report.accepts_work else "not ready",
+        status=status,
         installation=report.installation,
         broker=_state(report.broker),
         database=_state(report.database),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import parse_qs
 
@@ -12,9 +13,9 @@ from laneway.api.access import ANYBODY_KNOWN, public
 from laneway.api.deps import ServicesDep
 from laneway.api.errors import problems, public_detail
 from laneway.api.login_page import NO_STORE, login_page, logout_page, page, refused_page, safe_target
-from laneway.api.people import CsrfTokenMissing, cookie_of, person_of
+from laneway.api.people import CsrfTokenMissing, cookie_of, person_of, session_cookie
 from laneway.api.threads import ThreadedRoute, write_in_thread
-from laneway.platform.access.caller import current_caller
+from laneway.platform.access.caller import acting_as, current_caller
 from laneway.platform.access.people import People
 from laneway.platform.access.sessions import LOGIN_SECONDS
 from laneway.platform.errors import PlatformError
@@ -77,9 +78,13 @@ def finish_login(request: Request, services: ServicesDep) -> Response:
         person = people.provider.finish(dict(request.query_params), noted)
     except PlatformError as error:
         return refused_page(public_detail(error), error.status)
-    cookie = people.sessions.begin(person)
-    if cookie is None:
+    role = people.roles.role_of(person)
+    if role is None:
+        people.logins.refuse(person)
         return refused_page(f"{person.name} has no role here: somebody must add one to the settings.", 403)
+    with acting_as(replace(current_caller(), kind="person", name=person.name)):
+        before = people.session_of(session_cookie(request.scope, people))
+        cookie = people.sessions.cookie_for(people.logins.begin(person, role, continues=before))
     response = RedirectResponse(safe_target((noted or {}).get("next", ""), people), 303, NO_STORE)
     _set_cookie(response, people, name=people.sessions.cookie, value=cookie, seconds=people.sessions.seconds)
     response.delete_cookie(_login_cookie(people), secure=people.sessions.secure, httponly=True, samesite="lax")
@@ -105,9 +110,14 @@ async def log_out(request: Request, services: ServicesDep) -> Response:
 
 
 def _end_session(request: Request, people: People, token: str) -> Response:
-    found = person_of(request.scope, people)
-    if found is not None and not people.sessions.is_csrf_token(token, found.subject):
+    found, session = person_of(request.scope, people), people.session_of(session_cookie(request.scope, people))
+    subject = session or (found.subject if found else None)
+    if subject is not None and not people.sessions.is_csrf_token(token, subject):
         raise CsrfTokenMissing
+    if session is not None:
+        name = people.logins.person_of(session)
+        with acting_as(replace(current_caller(), kind="person", name=name) if name else current_caller()):
+            people.logins.end(session)
     response = page("Log out", '<p>You are logged out.</p><p><a href="/login">Log in</a></p>')
     response.delete_cookie(people.sessions.cookie, secure=people.sessions.secure, httponly=True, samesite="lax")
     return response

@@ -9,8 +9,10 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
 from laneway.platform.access.caller import Caller
+from laneway.platform.access.logins import Logins
 from laneway.platform.access.roles import Person, Roles
 from laneway.platform.access.sessions import Sessions
+from laneway.platform.db.session import Database
 from laneway.platform.settings import Settings
 from laneway.platform.settings.people import names_in
 from laneway.platform.settings.stored_secret import stored_secret
@@ -38,9 +40,10 @@ class FoundPerson:
 class People:
     """The people of a platform: their provider or proxy, their roles and sessions."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, database: Database) -> None:
         self._all, self.settings = settings, settings.people
         self.roles = Roles(settings.people)
+        self.logins = Logins(database, settings.people)
 
     @property
     def public_url(self) -> str:
@@ -78,12 +81,23 @@ class People:
         """The person of a request; None if it names nobody, or somebody who has no role.
 
         `cookie`: the value of the session's cookie. `address`: who has opened the connection.
+        Raises DatabaseUnavailable.
         """
         return self._of_session(cookie) or self._of_proxy(address, headers)
 
+    def session_of(self, cookie: str | None) -> str | None:
+        """The id of the session that a cookie names, whether it has ended or not."""
+        return self.sessions.read(cookie) if cookie and self.settings.issuer else None
+
+    def needs_database(self, cookie: str | None) -> bool:
+        """Whether `find` asks the database about this cookie."""
+        id = self.session_of(cookie)
+        return id is not None and not self.logins.is_cached(id)
+
     def _of_session(self, cookie: str | None) -> FoundPerson | None:
-        session = self.sessions.read(cookie) if cookie and self.settings.asks_people else None
-        return FoundPerson(self.sessions.caller(session), session.id) if session else None
+        id = self.session_of(cookie)
+        login = self.logins.find(id) if id else None
+        return FoundPerson(self.sessions.person(login.person, login.role), id) if login and id else None
 
     def _of_proxy(self, address: str | None, headers: AllValues) -> FoundPerson | None:
         header = self.settings.proxy_user_header

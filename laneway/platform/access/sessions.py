@@ -1,22 +1,20 @@
-"""Sessions of people: a signed cookie that says who is logged in, and the tokens that protect their writes (CSRF).
+"""The cookies of sessions, and the tokens that protect the writes of people (CSRF). Both are signed.
 
-A cookie is readable by its owner, and only this platform can make it. API and Flower share the secret, so one login
-opens both. A CSRF token belongs to one session; a page of another site can neither read nor make one.
+A cookie has the id of a session (`logins`), and only this platform can make it. API and Flower share the secret, so
+one login opens both. A CSRF token belongs to one session; a page of another site can neither read nor make one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from laneway.platform.access.caller import Caller
-from laneway.platform.access.roles import Person, Role, Roles
+from laneway.platform.access.roles import Role, Roles
 
 LONGEST_COOKIE: Final = 4096
 """Characters of a cookie that are looked at."""
@@ -24,15 +22,6 @@ SESSION_SALT, LOGIN_SALT, CSRF_SALT = "laneway.session", "laneway.login", "lanew
 """Different salts make different keys, so that a value of one kind is never taken for another."""
 LOGIN_SECONDS: Final = 600
 """Seconds that a person may take at the provider."""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One login of a person."""
-
-    id: str
-    name: str
-    role: Role
 
 
 class Sessions:
@@ -48,24 +37,14 @@ class Sessions:
         """The name of the cookie. With https no other host can set it (`__Host-`)."""
         return "__Host-laneway_session" if self.secure else "laneway_session"
 
-    def begin(self, person: Person) -> str | None:
-        """The cookie of a new session; None for a person who has no role."""
-        role = self._roles.role_of(person)
-        if role is None:
-            return None
-        return self._sign(SESSION_SALT, [secrets.token_urlsafe(16), person.name, role.value])
+    def cookie_for(self, id: str) -> str:
+        """The cookie of a session."""
+        return self._sign(SESSION_SALT, id)
 
-    def read(self, cookie: str | None) -> Session | None:
-        """The session of a cookie; None if the cookie is missing, forged, altered or too old."""
+    def read(self, cookie: str | None) -> str | None:
+        """The id of the session of a cookie; None if the cookie is missing, forged, altered or too old."""
         value = self._verify(SESSION_SALT, cookie, seconds=self.seconds)
-        if not isinstance(value, list) or len(cast("list[object]", value)) != 3:
-            return None
-        id, name, role = cast("list[str]", value)
-        return Session(id, name, Role(role)) if role in set(Role) else None
-
-    def caller(self, session: Session) -> Caller:
-        """The caller of the requests of a session."""
-        return self.person(session.name, session.role)
+        return value if isinstance(value, str) else None
 
     def person(self, name: str, role: Role) -> Caller:
         """The caller of the requests of a person with this role."""

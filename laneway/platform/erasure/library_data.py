@@ -1,4 +1,4 @@
-"""What the library stores of a person in the database: tasks, workflows, outbound webhooks, alerts, audit log."""
+"""What the library stores of a person: tasks, workflows, outbound webhooks, alerts, sessions, audit log."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from laneway.platform.db.models import (
     AuditLogEntry,
     OutboundAttempt,
     OutboundDelivery,
+    PersonSession,
     TaskAttempt,
     TaskEvent,
     TaskRun,
@@ -44,6 +45,7 @@ class LibraryData:
     workflows: set[str] = field(default_factory=set)
     deliveries: set[str] = field(default_factory=set)
     alerts: set[int] = field(default_factory=set)
+    sessions: set[str] = field(default_factory=set)
     audit_entries: set[int] = field(default_factory=set)
 
     @property
@@ -54,6 +56,7 @@ class LibraryData:
             "workflows": len(self.workflows),
             "outbound_webhooks": len(self.deliveries),
             "alerts": len(self.alerts),
+            "sessions": len(self.sessions),
         }
 
 
@@ -71,6 +74,8 @@ def find(session: Session, subject: Subject) -> LibraryData:
     _find_deliveries(session, subject, found)
     alerts = rows_about(session, subject, (Alert.subject, Alert.message), returning=[Alert.id])
     found.alerts.update(row[0] for row in alerts)
+    sessions = rows_about(session, subject, (PersonSession.person,), returning=[PersonSession.digest])
+    found.sessions.update(row[0] for row in sessions)
     contents = (AuditLogEntry.object_id, AuditLogEntry.before, AuditLogEntry.after)
     found.audit_entries.update(row[0] for row in rows_about(session, subject, contents, returning=[AuditLogEntry.seq]))
     for ids in batches(found.tasks | found.workflows | found.deliveries):
@@ -103,11 +108,12 @@ def _find_deliveries(session: Session, subject: Subject, found: LibraryData) -> 
 
 
 def remove(session: Session, found: LibraryData) -> None:
-    """Remove what is left in the database after the tasks: workflows, outbound webhooks, alerts."""
+    """Remove what is left in the database after the tasks: workflows, outbound webhooks, alerts, sessions."""
     for key, found_ids in (
         (WorkflowRun.id, found.workflows),
         (OutboundDelivery.id, found.deliveries),
         (Alert.id, found.alerts),
+        (PersonSession.digest, found.sessions),
     ):
         for ids in batches(found_ids):
             rows = delete(key.class_).where(key.in_(ids))  # pyright: ignore[reportArgumentType] - never an alias here

@@ -25,11 +25,11 @@ from celery.exceptions import BackendStoreError, TaskRevokedError
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
+from laneway._masking import masked
 from laneway.engine import EngineError
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import PermanentError, RetryableError
-from laneway.platform.logging import URL_LOGIN
 from laneway.schemas.task import TaskState
 
 CELERY_STATES: Final = {
@@ -281,4 +281,4 @@ def translated_errors() -> Generator[None]:
     try:
         yield
     except (RedisError, EngineError, KombuError, BackendStoreError, OSError) as error:
-        raise ResultStoreUnavailable(URL_LOGIN.sub("", str(error)) or type(error).__name__) from error
+        raise ResultStoreUnavailable(masked(str(error)) or type(error).__name__) from error

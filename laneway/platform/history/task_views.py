@@ -10,6 +10,7 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun, Worker
 from laneway.platform.db.queries.workers import ALIVE
 from laneway.platform.flow.rate_limits import paused_reason, throttle_reason
+from laneway.platform.logging import without_secrets
 from laneway.platform.queues import queues as declared
 from laneway.platform.sealing import shown
 from laneway.schemas.task import AttemptView, EventView, QueueFigures, TaskState, TaskStatus
@@ -23,9 +24,9 @@ def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
         name=run.name,
         status=display_state(run),
         progress=run.progress,
-        message=run.progress_message,
+        message=without_secrets(run.progress_message),
         result=shown(run.result),
-        error=run.error,
+        error=without_secrets(run.error),
         error_type=run.error_type,
         attempts=run.attempts_before + run.attempts,
         max_retries=run.max_retries,
@@ -65,16 +66,18 @@ def describe_attempt(attempt: TaskAttempt) -> AttemptView:
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
         outcome=attempt.outcome,
-        error=attempt.error,
+        error=without_secrets(attempt.error),
         error_type=attempt.error_type,
         delay=attempt.delay,
-        traceback=attempt.traceback,
+        traceback=without_secrets(attempt.traceback),
     )
 
 
 def describe_event(event: TaskEvent) -> EventView:
     """The view of an event."""
-    return EventView(id=event.seq, at=event.at, kind=event.kind, attempt=event.attempt, data=event.data)
+    return EventView(
+        id=event.seq, at=event.at, kind=event.kind, attempt=event.attempt, data=without_secrets(event.data)
+    )
 
 
 def describe_worker(worker: Worker, *, running: Sequence[str], now: datetime) -> WorkerView:

@@ -43,7 +43,7 @@ def group_view(group: Group) -> DeadLetterGroupView:
         group=group.group,
         name=group.name,
         error_type=group.error_type,
-        error=group.error,
+        error=without_secrets(group.error),
         count=group.count,
         first_at=group.first_at,
         last_at=group.last_at,

@@ -104,6 +104,8 @@ class Maintenance:
         self._watch_schema, self._schema_at = watch_schema, monotonic() + SCHEMA_EVERY
         self._watch_schedules, self._watch_at = watch_schedules, monotonic() + WATCH_EVERY
         self._stopped = Event()
+        self._problems: dict[str, str] = {}
+        """Job → why it could not be done; each reason is logged once."""
         self._threads: list[Thread] = []
 
     def start(self) -> None:
@@ -264,6 +266,11 @@ class Maintenance:
             with limit_waits(WAIT_SECONDS):
                 job()
         except PlatformError as error:
-            log.warning("maintenance: will try again", job=job.__name__, error=str(error))
+            if self._problems.get(job.__name__) != str(error):
+                self._problems[job.__name__] = str(error)
+                log.warning("maintenance: will try again", job=job.__name__, error=str(error))
         except Exception:
             log.exception("maintenance: unexpected error", job=job.__name__)
+        else:
+            if self._problems.pop(job.__name__, None) is not None:
+                log.info("maintenance: works again", job=job.__name__)

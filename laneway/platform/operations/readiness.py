@@ -2,13 +2,17 @@
 
 The two are different questions. A task is accepted as soon as its row is stored, so the database alone decides whether
 work can be accepted. Without the broker, without workers, and with a broken definition of a workflow, other work goes
-on or waits: these parts are degraded, and are named.
+on or waits: these parts are degraded, and are named. So is a broker whose memory is nearly full: it refuses tasks, but
+reading and operating go on, and they are needed to empty the queues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
+from time import monotonic
+from typing import Final
 
 from laneway.platform import clock
 from laneway.platform.broker import Broker
@@ -17,7 +21,11 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import PlatformError
 from laneway.platform.operations.installation import Installation
 from laneway.platform.queues import queues as declared
+from laneway.platform.submission.admission import BrokerMemory
 from laneway.platform.workflows.definitions import Definitions
+
+RECENT_SECONDS: Final = 1.0
+"""A report is not older than this when it is shown to whoever asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,35 @@ class ReadinessReport:
         return self.database is None
 
 
+class RecentReadiness:
+    """The report for callers that nobody knows: it is made at most once in `RECENT_SECONDS`, whoever asks."""
+
+    def __init__(self, check: Callable[[], ReadinessReport]) -> None:
+        self._check, self._lock = check, Lock()
+        self._report: ReadinessReport | None = None
+        self._made_at = 0.0
+
+    def report(self) -> ReadinessReport:
+        """A report that is recent. While one is made, others get the report before it."""
+        known = self._report
+        if known is not None and monotonic() - self._made_at < RECENT_SECONDS:
+            return known
+        if not self._lock.acquire(blocking=known is None):
+            return known or self.report()
+        try:
+            if known is self._report:  # nobody else has made one meanwhile
+                self._report, self._made_at = self._check(), monotonic()
+            return self._report or self._check()
+        finally:
+            self._lock.release()
+
+
+MEMORY_FULL: Final = (
+    "Its memory is nearly full: further tasks are refused (503) until workers have worked queues off. Reading and "
+    "operating go on."
+)
+
+
 def check_readiness(
     database: Database, broker: Broker, *, installation: Installation, definitions: Definitions
 ) -> ReadinessReport:
@@ -57,12 +94,15 @@ def check_readiness(
             shared = workers.shared_names(session, now=clock.now())
     except PlatformError as error:
         database_error = error
+    full = None
     try:
         broker.ping()
+        full = BrokerMemory(broker).refusal()
     except PlatformError as error:
         broker_error = error
     degraded = [
         *_server_parts(database_error, broker_error),
+        *([DegradedPart("broker memory", MEMORY_FULL)] if full else ()),
         *(_worker_parts(living, shared) if database_error is None else ()),
         *(DegradedPart("workflows", f"{broken}") for broken in definitions.broken),
     ]

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from laneway._suggestion import suggest
 from laneway.platform import clock
 from laneway.platform.audit_log.recording import record
+from laneway.platform.db.queries import person_sessions, search
 from laneway.platform.db.queries import retention as repository
-from laneway.platform.db.queries import search
 from laneway.platform.db.queries.retention import FinishedTasks
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
@@ -32,6 +32,8 @@ Progress = Callable[[float, str], None]
 KEEP_TRASH: Final = timedelta(days=1)
 KEEP_CLOSED_ALERTS: Final = timedelta(days=30)
 KEEP_SILENT_WORKERS: Final = timedelta(days=1)
+KEEP_SESSIONS: Final = timedelta(days=30)
+"""The longest SESSION_HOURS."""
 BATCH: Final = 500
 """Rows in one transaction: few enough that other writers get their turn on SQLite."""
 MAX_CLEARED: Final = 10_000
@@ -143,6 +145,7 @@ class Retention:
             RetentionRule("outbound_endpoints", repository.delete_endpoints, webhooks),
             RetentionRule("alerts", repository.delete_alerts, KEEP_CLOSED_ALERTS),
             RetentionRule("workers", repository.delete_workers, KEEP_SILENT_WORKERS),
+            RetentionRule("sessions", person_sessions.delete_old, KEEP_SESSIONS),
         ]
 
     def _task_rules(self, task_hours: float | None) -> list[RetentionRule]:

@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr, SecretStr, model_validator
 from laneway.platform.payload_store import PayloadStore, use_store
 from laneway.platform.sealing import Sealer, use_for_all
 from laneway.platform.settings.base import Group, Port, absolute, secret_bytes
-from laneway.platform.settings.plaintext import is_loopback, sends_password_to
+from laneway.platform.settings.plaintext import database_gets_password, is_loopback, sends_password_to
 from laneway.platform.settings.signing_key import signing_key
 from laneway.platform.settings.stored_secret import stored_secret
 
@@ -227,6 +227,10 @@ class StorageSettings(Group):
         if self.database_url is None:
             return f"sqlite:///{self.folder / 'laneway.db'}"
         return _with_driver(self.database_url.get_secret_value())
+
+    def exposed(self) -> dict[str, str]:
+        host = database_gets_password(self.url)
+        return {"DATABASE_URL": host} if host else {}
 
     @model_validator(mode="after")
     def _known_database(self) -> StorageSettings:

@@ -59,6 +59,10 @@ class PeopleSettings(Group):
     """The secret before this one. Sessions that it signed go on until they end."""
     session_hours: float = Field(12, alias="SESSION_HOURS", gt=0, le=720)
     """Hours after which a person has to log in again."""
+    session_check_minutes: float = Field(30, alias="SESSION_CHECK_MINUTES", ge=1, le=43_200)
+    """Minutes after which the identity provider is asked again who a person is. A role that was taken away, or a person
+    who was disabled there, ends within this time.
+    """
     flower_writes: bool = Field(False, alias="FLOWER_ALLOW_WRITES")
     """Whether operators and admins may cancel tasks and change workers in Flower. Viewers only read, in any case."""
 

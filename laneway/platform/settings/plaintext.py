@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 PLAIN: Final = ("redis", "sentinel", "amqp", "pyamqp", "http")
 """Schemes without TLS, of brokers and of HTTP."""
+
+
+SSL_MODES: Final = ("require", "verify-ca", "verify-full")
+"""The `sslmode` values of PostgreSQL that never connect without TLS."""
 
 
 def is_loopback(host: str) -> bool:
@@ -29,6 +33,19 @@ def sends_password_to(url: str) -> str | None:
         if password and parts.scheme.rpartition("+")[2] in PLAIN and host and not is_loopback(host):
             return host
     return None
+
+
+def database_gets_password(url: str) -> str | None:
+    """The first other machine that gets the password of a PostgreSQL address, unless its `sslmode` demands TLS."""
+    parts = urlsplit(url)
+    options = parse_qs(parts.query)
+    if not parts.scheme.startswith("postgres") or not (parts.password or options.get("password")):
+        return None
+    if options.get("sslmode", [""])[-1] in SSL_MODES:
+        return None
+    named = options.get("hostaddr") or options.get("host") or [parts.hostname or ""]
+    hosts = [host for hosts in named for host in hosts.split(",")]
+    return next((host for host in hosts if host and not host.startswith("/") and not is_loopback(host)), None)
 
 
 def plain_host(url: str | None) -> str | None:

@@ -51,8 +51,9 @@ def unsafe_settings(groups: Iterable[Group], allowed: frozenset[str]) -> Iterato
         for name, host in group.exposed().items():
             if name not in allowed:
                 yield (
-                    f"{name} sends a key or a password to {host} without TLS: use https:// (rediss://, amqps://), "
-                    f"or add {name} to ALLOW_INSECURE if nobody else can read that network"
+                    f"{name} sends a key or a password to {host} without TLS: use https:// (rediss://, amqps://; "
+                    f"?sslmode=verify-full for PostgreSQL), or add {name} to ALLOW_INSECURE if nobody else can read "
+                    "that network"
                 )
 
 

@@ -64,6 +64,13 @@ class BrokerMemory:
                 raise BrokerMemoryFull(self._used, self._limit)
             self._used += size
 
+    def refusal(self) -> BrokerMemoryFull | None:
+        """The error with which a task is refused now, however small it is; None if one would be let in."""
+        with self._lock:
+            self._read()
+            full = self._limit and self._used + MESSAGE_BYTES > self._limit * SHARE
+            return BrokerMemoryFull(self._used, self._limit) if full else None
+
     def _read(self) -> None:
         """Read the memory; a broker that does not say it, or that is away, has no limit for now."""
         self._used = self._limit = 0

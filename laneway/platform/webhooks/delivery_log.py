@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from laneway.platform.audit_log.audit_log import AuditLog
+from laneway.platform.audit_log.recording import recorded_as
 from laneway.platform.bulk import BulkResult, apply_to_each
 from laneway.platform.db.models import OutboundAttempt, OutboundDelivery
 from laneway.platform.db.queries import outbound_webhooks as repository
@@ -78,8 +80,10 @@ class DeliveryLog:
             raise EndpointDisabled(endpoint.id, endpoint.url)
         self._restore_payload(delivery)
         try:
-            handle = self._tasks.retry(id)
+            with recorded_as("delivery.replay"):
+                handle = self._tasks.retry(id)
         except UnknownTask:
+            AuditLog(self._database).record("delivery.replay", ("task", id))
             handle = self._tasks.submit(registry.by_role(DELIVERY_ROLE), _payload(delivery), id=id)
         log.info("delivery replayed", delivery_id=id, endpoint=delivery.endpoint_id)
         return handle

@@ -157,6 +157,8 @@ class Destinations:
                 each.previous_secret = previous and self._box.seal(
                     self._box.open(previous, name=each.name), name=each.name
                 )
+            session.flush()
+            record(session, "destination.reencrypt", ("destination", "all"), after={"destinations": len(destinations)})
         return len(destinations)
 
     def require(self, url: str) -> None:

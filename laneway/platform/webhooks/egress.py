@@ -28,6 +28,7 @@ from typing import Any, Final
 import httpcore2
 import httpx2
 
+from laneway._masking import masked
 from laneway.platform.errors import PermanentError, UpstreamError
 from laneway.platform.execution.retry import LONGEST_WAIT
 from laneway.platform.webhooks.address_rules import AllowPrivate, forbidden_reason
@@ -122,12 +123,12 @@ def endpoint_url(url: str) -> str:
 
 
 def display_url(url: str) -> str:
-    """Return the URL as logs, errors and results may show it: without user, query and fragment, which may be secret."""
+    """Return the URL as logs, errors and results may show it: without user, query, fragment and secrets in its path."""
     try:
         parts = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError, TypeError):
         return "the address"
-    return str(parts.copy_with(userinfo=b"", query=None, fragment=None))[:MAX_DISPLAYED]
+    return masked(str(parts.copy_with(userinfo=b"", query=None, fragment=None)))[:MAX_DISPLAYED]
 
 
 def retry_after(value: str | None, *, at: datetime) -> float | None:

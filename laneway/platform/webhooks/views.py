@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from laneway.platform.bulk import BulkResult
 from laneway.platform.db.models import OutboundAttempt, OutboundDelivery, OutboundDestination, OutboundEndpoint
+from laneway.platform.logging import without_secrets
 from laneway.platform.webhooks.delivery_log import LoggedDelivery
 from laneway.platform.webhooks.destinations import NewSecret
 from laneway.platform.webhooks.egress import display_url
@@ -22,14 +23,14 @@ def describe_endpoint(endpoint: OutboundEndpoint) -> EndpointView:
     """Return the view of one receiver."""
     return EndpointView(
         endpoint_id=endpoint.id,
-        url=endpoint.url,
+        url=display_url(endpoint.url),
         state=EndpointState(endpoint.state),
         reason=endpoint.reason,
         consecutive_failures=endpoint.consecutive_failures,
         failing_since=endpoint.failing_since,
         last_failure_at=endpoint.last_failure_at,
         last_success_at=endpoint.last_success_at,
-        last_error=endpoint.last_error,
+        last_error=without_secrets(endpoint.last_error),
         disabled_at=endpoint.disabled_at,
         created_at=endpoint.created_at,
         seen_at=endpoint.seen_at,
@@ -40,7 +41,7 @@ def describe_destination(destination: OutboundDestination) -> DestinationView:
     """Return the view of one destination, without its secret."""
     return DestinationView(
         name=destination.name,
-        url=destination.url,
+        url=display_url(destination.url),
         created_at=destination.created_at,
         rotated_at=destination.rotated_at,
         previous_until=destination.previous_until,
@@ -63,7 +64,7 @@ def describe_delivery(logged: LoggedDelivery) -> DeliveryView:
         state=logged.state,
         attempts=delivery.attempts,
         status=delivery.status,
-        error=delivery.error,
+        error=without_secrets(delivery.error),
         occurred_at=delivery.occurred_at,
         created_at=delivery.created_at,
     )
@@ -95,7 +96,7 @@ def _describe_attempt(attempt: OutboundAttempt) -> DeliveryAttemptView:
         status=attempt.status,
         duration_ms=attempt.duration_ms,
         error_type=attempt.error_type,
-        error=attempt.error,
+        error=without_secrets(attempt.error),
         answer=attempt.answer,
         request_headers=attempt.request_headers,
     )

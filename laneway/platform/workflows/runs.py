@@ -109,6 +109,8 @@ class Workflows:
             if run is None:
                 return _existing_run(unit.session, id, fingerprint=fingerprint)
             transitions.start_run(unit, run, plan, now=now)
+            if options.retry_of is not None:
+                record(unit.session, "workflow.restart", ("workflow", options.retry_of), after={"workflow": id})
         first = unit.handles[0]
         log.info("workflow accepted", workflow=id, type=definition.name, status=first.state)
         return WorkflowHandle(workflow_id=id, task_id=first.task_id, status=first.state, created=True)

@@ -96,6 +96,8 @@ ROUTES = {
     ("post", "/api/workflows/{workflow_id}/retry"): {202, 404, 409, 413, 422, 429, 500, 503},
     ("post", "/api/workflows/{workflow_id}/signals/{name}"): {202, 404, 409, 413, 422, 429, 500, 503},
     ("get", "/api/workflow-definitions"): {200, 413, 422, 429, 500, 503},
+    ("get", "/sessions"): {200, 413, 422, 429, 500, 503},
+    ("post", "/sessions/end"): {200, 413, 422, 429, 500, 503},
     ("get", "/me"): {200, 413, 422, 429, 500, 503},
     ("get", "/health/live"): {200, 413, 500},
     ("get", "/health/ready"): {200, 413, 422, 429, 500, 503},

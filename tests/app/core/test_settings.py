@@ -118,7 +118,7 @@ def test_the_delivery_engine_is_used_where_possible_unless_it_is_disabled(
 @pytest.mark.parametrize(
     ("given", "url"),
     [
-        ("postgresql://u:p@db/x", "postgresql+psycopg://u:p@db/x"),
+        ("postgresql://u:p@localhost/x", "postgresql+psycopg://u:p@localhost/x"),
         ("postgres://db/x", "postgresql+psycopg://db/x"),
         ("postgresql+psycopg://db/x", "postgresql+psycopg://db/x"),
         ("sqlite:////tmp/x.db", "sqlite:////tmp/x.db"),
@@ -229,7 +229,7 @@ def test_secrets_do_not_show_in_the_settings(environment: Environment) -> None:
         FACEBOOK_APP_SECRET="hunter1-hunter1-hunter1",
         WEBHOOK_SECRETS='{"shop": "hunter2-hunter2-hunter2"}',
         REDIS_URL="rediss://:hunter3@x",
-        DATABASE_URL="postgresql://u:hunter4@x/y",
+        DATABASE_URL="postgresql://u:hunter4@x/y?sslmode=require",
         OPENAI_API_KEY="hunter5",
         FLOWER_PASSWORD="hunter6-hunter6-hunter6",
     )

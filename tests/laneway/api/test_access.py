@@ -20,16 +20,17 @@ from tests.fixtures.api_calls import Api
 
 PUBLIC = {
     "GET /health/live",
+    "GET /health/ready",
     "GET /webhooks/facebook",
     "POST /webhooks/facebook",
     "POST /webhooks/google",
     "POST /webhooks/{source}",
     *("GET /login", "GET /login/start", "GET /login/callback", "GET /logout", "POST /logout"),
 }
-"""The routes that everybody may use: a probe, what is signed, and the pages of a login."""
+"""The routes that everybody may use: probes, what is signed, and the pages of a login."""
 SCOPES = {*Scope, "tasks:submit:process_document_task", "documents", "leads", "conversations"}
 READ = {
-    *("/openapi.json", "/docs", "/health/ready", "/stats", "/workers", "/task-names"),
+    *("/openapi.json", "/docs", "/stats", "/workers", "/task-names"),
     *("/tasks", "/tasks/{task_id}", "/tasks/{task_id}/attempts", "/tasks/{task_id}/events"),
     *("/queues", "/queues/{queue}/limits", "/dead-letters", "/dead-letters/groups", "/dead-letters/{task_id}"),
     *("/api/workflow-definitions", "/api/workflows", "/api/workflows/{workflow_id}"),

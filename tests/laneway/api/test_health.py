@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import event
 
 from app.core.queues import QUEUES
 from app.db.models import Report
 from app.services.container import Services
 from laneway.platform import clock
+from laneway.platform.access.token_rights import TokenRights
 from laneway.platform.db.database_errors import DatabaseFull
 from laneway.platform.db.queries import workers
 from laneway.platform.db.session import Database
+from laneway.platform.operations import readiness
+from laneway.platform.operations.readiness import ReadinessReport
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import REPORT, Api
 from tests.fixtures.valkey import RedisUrls
@@ -85,6 +89,58 @@ def fill(database: Database) -> None:
         for number in range(10_000):
             with database.transaction() as session:
                 session.add(Report(id=str(number), kind="test", data={"text": "x" * 4000}, created_at=clock.now()))
+
+
+def test_everybody_learns_whether_the_process_is_ready_and_no_more(make_api: MakeApi) -> None:
+    api = make_api(AUTHENTICATION="on")
+    made = [
+        api.services.tokens.create(name, TokenRights(scopes=frozenset({scope})), expires=None)
+        for name, scope in (("reader", "tasks:read"), ("other", "leads"))
+    ]
+    reader, other = ({"Authorization": f"Bearer {each.token}"} for each in made)
+    asked = {"nobody": {}, "other": other}
+
+    for who, headers in asked.items():
+        answer = api.http.get("/health/ready", headers=headers)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ready"}), who
+    assert api.http.get("/health/ready", headers={"Authorization": "Bearer x"}).status_code == 401
+    assert parts(api.http.get("/health/ready", headers=reader).json()) == ["workers"]
+
+
+def test_a_report_for_strangers_is_made_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[ReadinessReport] = []
+    time = [0.0]
+    monkeypatch.setattr(readiness, "monotonic", lambda: time[0])
+
+    def check() -> ReadinessReport:
+        made.append(ReadinessReport(live_workers=len(made)))
+        return made[-1]
+
+    recent = readiness.RecentReadiness(check)
+
+    assert [recent.report().live_workers for _ in range(3)] == [0, 0, 0]
+    time[0] = 0.9
+    assert recent.report().live_workers == 0
+    time[0] = 1.0
+    assert recent.report().live_workers == 1
+
+
+def test_a_broker_that_refuses_tasks_because_it_is_full_is_named(api: Api, redis_urls: RedisUrls) -> None:
+    start_worker(api, "w@here", *QUEUES)
+    client = Redis.from_url(redis_urls.valkey.url(0))
+    used = int(client.info("memory")["used_memory"])
+    client.config_set("maxmemory", round(used * 1.2))
+    try:
+        status, body = ready(api)
+        refused = api.http.post("/tasks", json={"name": REPORT, "payload": {}})
+    finally:
+        client.config_set("maxmemory", 0)
+
+    assert refused.status_code == 503
+    assert (status, body["status"], parts(body)) == (200, "ready", ["broker memory"])
+    assert "further tasks are refused" in body["degraded"][0]["problem"]
+    assert ready(api)[1]["degraded"] == []
+    client.close()
 
 
 def test_queues_without_a_worker_are_named(api: Api) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from html import unescape
 from urllib.parse import quote, urlsplit
 
@@ -11,6 +12,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from laneway.platform.access.scopes import Scope
+from laneway.platform.db.queries.audit_log import AuditLogFilter
+from laneway.testing.clock import Clock
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import REPORT, Api
 from tests.fixtures.oidc_provider import CLIENT, CLIENT_SECRET, OidcProvider, oidc_provider, started_provider
@@ -44,6 +47,19 @@ def log_in(api: Api, target: str = "/tasks") -> httpx2.Response:
     return api.http.get(f"{back.path}?{back.query}", follow_redirects=False)  # pyright: ignore[reportReturnType]
 
 
+def confirm(api: Api) -> httpx2.Response:
+    """Go to the provider and back, without a page in between."""
+    begun = api.http.get("/login/start?next=%2Ftasks", follow_redirects=False)
+    back = urlsplit(httpx2.get(begun.headers["location"], trust_env=False).headers["location"])
+    return api.http.get(f"{back.path}?{back.query}", follow_redirects=False)  # pyright: ignore[reportReturnType]
+
+
+def actions(api: Api) -> list[tuple[str, str | None]]:
+    """Action and object of the audit log's entries, oldest first."""
+    found = api.services.audit_log.page(AuditLogFilter(), limit=100).entries[::-1]
+    return [(entry.action, entry.object_id) for entry in found]
+
+
 def test_a_person_logs_in_works_in_a_session_and_logs_out(known: Api, oidc_provider: OidcProvider) -> None:
     oidc_provider.log_in(sub="17", email="ada@example.com", groups=["ops"])
     assert known.http.get("/tasks").status_code == 401
@@ -62,6 +78,86 @@ def test_a_person_logs_in_works_in_a_session_and_logs_out(known: Api, oidc_provi
     assert field
     assert known.http.post("/logout", data={"csrf_token": field[1]}).status_code == 200
     assert known.http.get("/tasks").status_code == 401
+
+
+def test_a_stolen_cookie_does_not_work_after_the_logout(known: Api, oidc_provider: OidcProvider) -> None:
+    oidc_provider.log_in(sub="17", email="ada@example.com", groups=["ops"])
+    log_in(known)
+    stolen = {"Cookie": f"laneway_session={known.http.cookies['laneway_session']}"}
+    token = known.http.get("/me").json()["csrf_token"]
+    known.http.post("/logout", data={"csrf_token": token})
+
+    known.http.cookies.clear()
+    assert known.http.get("/tasks", headers=stolen).status_code == 401
+    write = known.http.post("/tasks", json=SUBMIT, headers={**stolen, "X-CSRF-Token": token})
+    assert write.status_code == 401
+    assert actions(known) == [("person.login", "ada@example.com"), ("person.logout", "ada@example.com")]
+
+
+def test_an_operator_ends_all_sessions_of_a_person(known: Api, oidc_provider: OidcProvider) -> None:
+    oidc_provider.log_in(sub="17", email="ada@example.com", groups=["ops"])
+    log_in(known)
+    adas = dict(known.http.cookies)
+    known.http.cookies.clear()
+    oidc_provider.log_in(sub="1", email="root@example.com")
+    log_in(known)
+    admin = {"X-CSRF-Token": known.http.get("/me").json()["csrf_token"]}
+    shown = known.http.get("/sessions").json()["sessions"]
+    assert [(each["person"], each["role"], each["confirmed"]) for each in shown] == [
+        ("root@example.com", "admin", True),
+        ("ada@example.com", "operator", True),
+    ]
+
+    ended = known.http.post("/sessions/end", json={"person": "ada@example.com"}, headers=admin)
+
+    assert ended.json() == {"person": "ada@example.com", "ended": 1}
+    assert known.http.get("/tasks").status_code == 200
+    known.http.cookies.clear()
+    known.http.cookies.update(adas)
+    assert known.http.get("/tasks").status_code == 401
+    last = known.services.audit_log.page(AuditLogFilter()).entries[0]
+    assert (last.action, last.object_id, last.caller) == ("person.end_sessions", "ada@example.com", "root@example.com")
+
+
+def test_a_role_that_the_provider_takes_away_ends_within_the_stated_time(
+    known: Api, oidc_provider: OidcProvider
+) -> None:
+    oidc_provider.log_in(sub="17", email="ada@example.com", groups=["ops"])
+    time = Clock()
+    with time.installed():
+        log_in(known)
+        csrf = known.http.get("/me").json()["csrf_token"]
+        time.move(timedelta(minutes=31))
+        waiting = known.http.get("/tasks?limit=3", headers={"Accept": "text/html"}, follow_redirects=False)
+        assert known.http.get("/tasks").status_code == 401
+        assert (waiting.status_code, waiting.headers["location"]) == (303, "/login/start?next=%2Ftasks%3Flimit%3D3")
+
+        assert confirm(known).headers["location"] == "/tasks"
+        me = known.http.get("/me").json()
+        assert Scope.SUBMIT in me["scopes"]
+        again = known.http.post("/tasks", json=SUBMIT, headers={"X-CSRF-Token": csrf})
+        assert again.status_code == 202, "an open page goes on to work"
+
+        oidc_provider.log_in(sub="17", email="ada@example.com", groups=["staff"])
+        time.move(timedelta(minutes=31))
+        confirm(known)
+        assert known.http.get("/me").json()["scopes"] == [Scope.READ]
+
+        oidc_provider.log_in(sub="17", email="ada@example.com", groups=[])
+        time.move(timedelta(minutes=31))
+        assert confirm(known).status_code == 403
+        assert known.http.get("/tasks").status_code == 401
+    assert [action for action, _ in actions(known)] == ["person.login", "person.role", "person.refuse"]
+
+
+def test_a_browser_without_a_session_is_led_to_the_login_and_a_program_is_not(known: Api) -> None:
+    page = known.http.get("/docs", headers={"Accept": "text/html,*/*"}, follow_redirects=False)
+    token = {"Accept": "text/html", "Authorization": "Bearer x"}
+
+    assert (page.status_code, page.headers["location"]) == (303, "/login?next=%2Fdocs")
+    assert known.http.get("/docs", headers=token, follow_redirects=False).status_code == 401
+    assert known.http.get("/docs", follow_redirects=False).status_code == 401
+    assert known.http.post("/tasks", json={}, headers={"Accept": "text/html"}).status_code == 401
 
 
 def test_a_write_in_a_session_needs_the_token_of_that_session(known: Api, oidc_provider: OidcProvider) -> None:

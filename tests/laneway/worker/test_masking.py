@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import Celery
 from celery.app import utils
 
-from laneway.worker.masking import mask_settings, masked
+from laneway.worker.masking import mask_settings, masked_values
 
 
 def test_logins_are_masked_wherever_an_address_is() -> None:
@@ -15,9 +15,9 @@ def test_logins_are_masked_wherever_an_address_is() -> None:
         "n": 1,
     }
 
-    assert masked(told) == {
-        "hostname": "rediss://**@db:6379/0?password=**&a=1",
-        "alternates": ["redis://**@x/1"],
+    assert masked_values(told) == {
+        "hostname": "rediss://db:6379/0?password=[redacted]&a=1",
+        "alternates": ["redis://x/1"],
         "n": 1,
     }
 

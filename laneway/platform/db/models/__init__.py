@@ -1,6 +1,6 @@
 """The platform's tables, one module per subject."""
 
-from laneway.platform.db.models.access import AccessToken
+from laneway.platform.db.models.access import AccessToken, PersonSession
 from laneway.platform.db.models.audit_log import AuditLogEntry, AuditLogHead
 from laneway.platform.db.models.base import Base, Id, UtcDateTime
 from laneway.platform.db.models.installation import Installation
@@ -34,6 +34,7 @@ __all__ = [
     "OutboundDelivery",
     "OutboundDestination",
     "OutboundEndpoint",
+    "PersonSession",
     "QueueLimit",
     "TaskAttempt",
     "TaskEvent",

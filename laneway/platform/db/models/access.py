@@ -1,4 +1,4 @@
-"""The table of the tokens that programs use the API with."""
+"""The tables of access: the tokens of programs, and the sessions of people."""
 
 from __future__ import annotations
 
@@ -41,3 +41,19 @@ class AccessToken(Base):
         Index("uq_access_tokens_digest", "digest", unique=True),
         Index("ix_access_tokens_old_digest", "old_digest"),
     )
+
+
+class PersonSession(Base):
+    """One login of a person, until it ends."""
+
+    __tablename__ = "person_sessions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the session's id, in hexadecimal. The id itself is in the cookie only."""
+    person: Mapped[str] = mapped_column(String(255))
+    role: Mapped[str] = mapped_column(String(16))
+    began_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime]
+    """When the identity provider has last said who the person is."""
+
+    __table_args__ = (Index("ix_person_sessions_person", "person"), Index("ix_person_sessions_began_at", "began_at"))

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from laneway.platform import clock
+from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.execution.ledger_attempts import ALIVE_SHARE
 from laneway.platform.operations import maintenance as maintenance_module
 from laneway.platform.operations.maintenance import Maintenance
@@ -139,3 +140,21 @@ def test_the_thread_survives_outages_of_broker_and_database(platform: Platform, 
         wait_until(lambda: platform.sent(MAINTENANCE) == [id], seconds=15)
     finally:
         maintenance.stop()
+
+
+def test_the_log_has_each_reason_once_until_the_job_works_again(platform: Platform) -> None:
+    maintenance, told = platform.maintenance("w1"), iter(["away", "away", "full", None, "away"])
+
+    def relay() -> None:
+        if reason := next(told):
+            raise BrokerUnavailable(reason)
+
+    with capture_logs() as lines:
+        for _ in range(5):
+            maintenance._attempt(relay)  # pyright: ignore[reportPrivateUsage]
+
+    assert [line["event"].removeprefix("maintenance: ") for line in lines] == [
+        *["will try again"] * 2,
+        "works again",
+        "will try again",
+    ]

@@ -50,6 +50,7 @@ KINDS = (
     "reports",
     "alerts",
     "workers",
+    "sessions",
 )
 numbers = count(1)
 
