@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 
 from tests.fixtures.api import api, live, make_api  # noqa: F401
+from tests.fixtures.budget import budget
 from tests.fixtures.databases import *  # noqa: F403
 from tests.fixtures.document_desk import desk  # noqa: F401
 from tests.fixtures.emptied import *  # noqa: F403
@@ -24,7 +25,7 @@ from tests.fixtures.s3 import s3_server  # noqa: F401
 from tests.fixtures.shell import installed, laneway  # noqa: F401
 from tests.fixtures.valkey import redis_urls, valkey  # noqa: F401
 
-settings.register_profile("busy machine", deadline=None)
+settings.register_profile("busy machine", deadline=None, max_examples=budget(short=50, long=500))
 settings.load_profile("busy machine")
 
 SERVERS = {

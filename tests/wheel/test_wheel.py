@@ -26,6 +26,7 @@ EXTRA = {"alembic", "fastapi", "flower", "openai", "pydantic", "s3fs", "sqlalche
 TESTED = (
     "tests/__init__.py",
     "tests/fixtures/__init__.py",
+    "tests/fixtures/budget.py",
     "tests/fixtures/forking.py",
     "tests/fixtures/lost_reply.py",
     "tests/fixtures/valkey.py",

@@ -1,6 +1,6 @@
 """The engine on a real server does what the model does, step by step.
 
-`ENGINE_MODEL_STEPS` sets how many steps it takes (default 4,000, half a minute).
+`ENGINE_MODEL_STEPS` sets how many steps it takes (default 1,000, a few seconds; 10,000 with LANEWAY_TEST_LONG=1).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from redis.connection import ConnectionPool
 
+from tests.fixtures.budget import budget
 from tests.fixtures.valkey import RunningValkey
 from tests.laneway.engine.machine import EngineMachine
 
-STEPS = int(os.environ.get("ENGINE_MODEL_STEPS", "4000"))
+STEPS = int(os.environ.get("ENGINE_MODEL_STEPS") or budget(short=1_000, long=10_000))
 STEPS_PER_EXAMPLE = 50
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate) + (
     (Phase.shrink,) if os.environ.get("ENGINE_MODEL_SHRINK") else ()

@@ -17,6 +17,7 @@ from laneway.platform.application import PROJECT_API, application
 from laneway.platform.errors import ConfigError
 from laneway.platform.platform import Platform
 from laneway.platform.settings.base import ProjectFolder
+from tests.fixtures.forked import Ended, run_forked
 
 REPOSITORY = Path(laneway.__file__).parents[1]
 
@@ -146,12 +147,26 @@ print(application().celery, app.main, sorted(own), sorted(app.conf.beat_schedule
 """
 
 
-def run(folder: Path, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the folder of a project."""
-    clean = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "REDIS_PORT": "1"} | environment
     return subprocess.run(
-        [sys.executable, *argv], cwd=folder, env=clean, capture_output=True, text=True, timeout=150, check=False
+        [sys.executable, *argv],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
     )
+
+
+def start(folder: Path, *argv: str) -> Ended:
+    """Run a program in the folder of a project."""
+    return run_forked(argv, folder=folder, environment=environment(folder))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{folder}:{REPOSITORY}", "REDIS_PORT": "1"}
 
 
 def make_project(folder: Path, section: str = 'tasks = ["shop_tasks"]\n', tasks: str = TASKS) -> None:
@@ -188,47 +203,46 @@ def test_a_celery_app_with_another_broker_is_refused(tmp_path: Path) -> None:
     make_project(tmp_path, 'celery = "shop_celery:app"\ntasks = ["shop_tasks"]\n')
     (tmp_path / "shop_celery.py").write_text(PLAIN_CELERY.format(broker="redis://:secret@db.example:6379/3"), "utf-8")
 
-    ran = run(tmp_path, "-m", "celery", "-A", "laneway.platform.project", "worker")
+    ran = start(tmp_path, "celery", "-A", "laneway.platform.project", "worker")
 
     assert ran.returncode != 0
     assert (
         "The Celery app 'shop' has the broker redis://db.example:6379/3, but the settings name "
-        "redis://127.0.0.1:1/0: set REDIS_URL" in ran.stderr
+        "redis://127.0.0.1:1/0: set REDIS_URL" in ran.output
     )
 
 
-WORKER = ("-m", "celery", "-A", "laneway.platform.project", "worker", "-P", "solo")
-BEAT = ("-m", "celery", "-A", "laneway.platform.project", "beat", "-S", "celery.beat:Scheduler")
-SERVER = ("-m", "uvicorn", "laneway.api.project:app")
-COMMAND = ("-c", "from laneway.cli.main import main; main()")
+WORKER = ("celery", "-A", "laneway.platform.project", "worker", "-P", "solo")
+BEAT = ("celery", "-A", "laneway.platform.project", "beat", "-S", "celery.beat:Scheduler")
+SERVER = ("uvicorn", "laneway.api.project:app")
 STARTS = {
     "celery worker": WORKER,
     "celery beat": BEAT,
     "uvicorn": SERVER,
-    "laneway up": (*COMMAND, "up"),
-    "laneway worker": (*COMMAND, "worker"),
-    "laneway stats": (*COMMAND, "stats"),
+    "laneway up": ("laneway", "up"),
+    "laneway worker": ("laneway", "worker"),
+    "laneway stats": ("laneway", "stats"),
 }
 
 
-@pytest.mark.parametrize("start", STARTS)
-def test_each_way_of_starting_names_the_mistake_in_the_file(tmp_path: Path, start: str) -> None:
+@pytest.mark.parametrize("way", STARTS)
+def test_each_way_of_starting_names_the_mistake_in_the_file(tmp_path: Path, way: str) -> None:
     make_project(tmp_path, 'taks = ["shop_tasks"]\n')
 
-    ran = run(tmp_path, *STARTS[start])
+    ran = start(tmp_path, *STARTS[way])
 
     assert ran.returncode != 0
-    assert "taks: there is no key 'taks' (did you mean 'tasks'?)" in ran.stdout + ran.stderr
-    assert "Traceback" not in ran.stdout + ran.stderr
+    assert "taks: there is no key 'taks' (did you mean 'tasks'?)" in ran.output
+    assert "Traceback" not in ran.output
 
 
-@pytest.mark.parametrize("start", STARTS)
-def test_each_way_of_starting_names_the_mistake_in_a_module(tmp_path: Path, start: str) -> None:
+@pytest.mark.parametrize("way", STARTS)
+def test_each_way_of_starting_names_the_mistake_in_a_module(tmp_path: Path, way: str) -> None:
     make_project(tmp_path, tasks=TASKS.replace('"default"', '"defualt"'))
 
-    ran = run(tmp_path, *STARTS[start])
+    ran = start(tmp_path, *STARTS[way])
 
-    said = " ".join((ran.stdout + ran.stderr).split())
+    said = " ".join(ran.output.split())
     assert ran.returncode != 0
     assert "laneway.toml names 'shop_tasks', whose import failed at shop_tasks.py, line 5:" in said
     assert "The task 'add' cannot be registered: its queue 'defualt' is not declared; declared queues: default." in said
@@ -238,8 +252,8 @@ def test_each_way_of_starting_names_the_mistake_in_a_module(tmp_path: Path, star
 def test_two_tasks_of_one_name_are_named(tmp_path: Path) -> None:
     make_project(tmp_path, tasks=TASKS + '@task(queue="default", name="add")\ndef other(payload: Sum) -> None: ...\n')
 
-    ran = run(tmp_path, *WORKER)
+    ran = start(tmp_path, *WORKER)
 
     assert (
-        "shop_tasks.py, line 7: The task 'add' cannot be registered: shop_tasks.add and shop_tasks.other" in ran.stderr
+        "shop_tasks.py, line 7: The task 'add' cannot be registered: shop_tasks.add and shop_tasks.other" in ran.output
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import laneway
+from tests.fixtures.forked import run_forked
 
 REPOSITORY = Path(laneway.__file__).parent.parent
 HEAVY = ("fastapi", "starlette", "typer", "uvicorn", "s3fs", "openai", "snowballstemmer", "pypdf")
@@ -67,23 +68,15 @@ class Project:
     folder: Path
 
     def run(self, *command: str) -> tuple[int, str]:
-        """The exit code of `python …` in the folder, and everything that was printed."""
+        """The exit code of a program in the folder, and everything that was printed."""
         environment = {
             "PATH": "/usr/bin:/bin",
             "PYTHONPATH": f"{self.folder}:{REPOSITORY}",
             "DATA_DIR": str(self.folder / "data"),
             "REDIS_PORT": "1",
         }
-        done = subprocess.run(
-            [sys.executable, *command],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return done.returncode, done.stdout + done.stderr
+        ended = run_forked(command, folder=self.folder, environment=environment)
+        return ended.returncode, ended.output
 
 
 def make_project(folder: Path, tasks: str, *, scheduled: str = "report", module: str = "shop.tasks") -> Project:
@@ -103,10 +96,10 @@ def make_project(folder: Path, tasks: str, *, scheduled: str = "report", module:
     return Project(folder)
 
 
-WORKER = ("-m", "celery", "-A", "shop.celery_app:celery_app", "worker", "-P", "solo")
-BEAT = ("-m", "celery", "-A", "shop.celery_app:celery_app", "beat", "-S", "celery.beat:Scheduler")
-COMMAND = ("-c", "from laneway.cli.main import main; main()", "stats")
-SERVER = ("-m", "uvicorn", "shop.api:app")
+WORKER = ("celery", "-A", "shop.celery_app:celery_app", "worker", "-P", "solo")
+BEAT = ("celery", "-A", "shop.celery_app:celery_app", "beat", "-S", "celery.beat:Scheduler")
+COMMAND = ("laneway", "stats")
+SERVER = ("uvicorn", "shop.api:app")
 
 
 @pytest.mark.parametrize("command", [WORKER, BEAT, COMMAND, SERVER], ids=["worker", "beat", "laneway", "uvicorn"])

@@ -12,7 +12,7 @@ from tests.laneway.worker.workers import Start, app, broker, start, wait_for
 
 __all__ = ["app", "broker", "start"]
 APP = "tests.laneway.worker.feature_app"
-TASKS = 8_000
+TASKS = 2_000
 EMPTY = (
     "LeaseKeeper._held",
     "LeaseKeeper._ends",
@@ -26,7 +26,7 @@ BODY = b'\0[[1, 2], {}, {"callbacks": null, "errbacks": null, "chain": null, "ch
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_worker_keeps_nothing_of_eight_thousand_tasks(app: Any, start: Start, broker: Engine, pool: str) -> None:
+def test_a_worker_keeps_nothing_of_two_thousand_tasks(app: Any, start: Start, broker: Engine, pool: str) -> None:
     start(pool, "-c", "2", "-l", "WARNING", "--prefetch-multiplier", "32")
     name = app.add.name
 

@@ -133,7 +133,7 @@ passages_strategy = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     question=texts,
     history=st.lists(st.builds(Turn, st.sampled_from(["customer", "assistant"]), texts), max_size=3),

@@ -23,6 +23,7 @@ from app.db.queries.passages import FoundPassage
 from app.services.documents.passage_store import PassageStore
 from laneway.platform.db.models import Base as PlatformBase
 from laneway.platform.db.session import Database
+from tests.fixtures.budget import budget
 from tests.fixtures.document_desk import stored_documents
 
 EXAMPLES = ROOT / "examples" / "documents"
@@ -206,7 +207,7 @@ def test_the_query_treats_no_word_as_an_operator(passage_store: PassageStore, da
             assert _found(session, word, "leather"), word
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(question=st.text() | st.lists(st.sampled_from(OPERATORS)).map("".join))
 def test_any_text_is_a_valid_question(passage_store: PassageStore, question: str) -> None:
     passage_store.ingest(document_id="a", title="A", text="A bicycle, or near it; not far.")
@@ -215,7 +216,9 @@ def test_any_text_is_a_valid_question(passage_store: PassageStore, question: str
         assert 0 <= found.score <= 1
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=budget(short=30, long=500), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(content=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(lambda s: s.strip()))
 def test_any_text_can_be_stored(passage_store: PassageStore, content: str) -> None:
     assert passage_store.ingest(document_id="any", title="Any", text=content + " marker").passage_count == 1

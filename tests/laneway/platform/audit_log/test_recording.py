@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.core.settings import ROOT
 from laneway.platform.access.caller import Caller, acting_as
 from laneway.platform.audit_log.audit_log import AuditLog
 from laneway.platform.audit_log.recording import parts_of_one_action, record, recorded_as
 from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.platform.db.session import Database
+from tests.fixtures.forking import run_in_children
 
 ANN = Caller(kind="person", name="ann@example.com", tenant="north", request_id="r-1")
 EVERYTHING = AuditLogFilter()
-APPENDS = """
-import sys
-from laneway.platform.audit_log.audit_log import AuditLog
-from laneway.platform.db.session import Database
-
-log = AuditLog(Database(sys.argv[1]))
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(60):
-    log.record("queue.pause", ("queue", f"{sys.argv[2]}-{number}"))
-"""
 
 
 @pytest.fixture
@@ -118,22 +106,16 @@ def test_the_database_refuses_to_change_and_to_delete_entries(log: AuditLog, pla
 def test_processes_that_append_at_once_make_one_chain(kind: str, request: pytest.FixtureRequest) -> None:
     database: Database = request.getfixturevalue(f"{kind}_database")
     url = database.url.render_as_string(hide_password=False)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", APPENDS, url, name],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("one", "two")
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    ends = [process.communicate("go\n", timeout=60) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], ends
+
+    def appends(name: str) -> Callable[[], None]:
+        def append() -> None:
+            own = AuditLog(Database(url))
+            for number in range(60):
+                own.record("queue.pause", ("queue", f"{name}-{number}"))
+
+        return append
+
+    run_in_children(appends("one"), appends("two"), seconds=60)
 
     log = AuditLog(database)
     found = log.verify()

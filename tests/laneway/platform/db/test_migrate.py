@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, inspect, text
 
-from app.core.settings import ROOT
 from app.db.fulltext import is_index_object
 from app.db.history import APPLICATION_HISTORY
 from app.db.models import Base as ApplicationBase
@@ -22,6 +19,7 @@ from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHis
 from laneway.platform.db.models import Base
 from laneway.platform.db.session import Database
 from laneway.platform.db.wait_limit import limit_waits
+from tests.fixtures.forking import run_in_children
 from tests.fixtures.held_database import held_by_another_program
 
 HISTORIES = (PLATFORM_HISTORY, APPLICATION_HISTORY)
@@ -78,28 +76,14 @@ def test_the_platform_works_without_the_tables_of_an_application(tmp_path: Path)
     assert tables == {*Base.metadata.tables, PLATFORM_HISTORY.version_table}
 
 
-UPGRADES = """
-import os, sys
-from app.db.history import APPLICATION_HISTORY
-from laneway.platform.db.migrate import upgrade
-from laneway.platform.db.migration_history import PLATFORM_HISTORY
-
-for _ in range(4):
-    if os.fork() == 0:
-        upgrade(sys.argv[1], (PLATFORM_HISTORY, APPLICATION_HISTORY))
-        sys.exit()
-sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(4)))
-"""
-"""Upgrades in four processes at once. Alembic keeps its context in a module, so threads cannot share it."""
-
-
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_simultaneous_upgrades_create_one_schema(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}" if kind == "sqlite" else request.getfixturevalue("postgresql_url")
     if kind == "postgresql":
         _drop_schema(url)
 
-    subprocess.run([sys.executable, "-c", UPGRADES, url], check=True, cwd=ROOT)
+    # Alembic keeps its context in a module, so threads cannot share it.
+    run_in_children(*[lambda: upgrade(url, HISTORIES)] * 4, seconds=60)
 
     database = Database(url)
     assert {"task_runs", "conversations"} <= set(inspect(database.engine).get_table_names())

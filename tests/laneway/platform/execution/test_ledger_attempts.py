@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -13,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.core.settings import ROOT, Settings
+from app.core.settings import Settings
 from laneway.platform import clock
 from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
@@ -23,6 +21,8 @@ from laneway.platform.execution.outcomes import Attempt, Raised, Skip
 from laneway.platform.operations.maintenance import Maintenance
 from laneway.schemas.task import TaskState
 from tests.fixtures.attempts import LedgerDriver, ledger_driver
+from tests.fixtures.claiming import start_attempts
+from tests.fixtures.forking import run_in_children
 from tests.fixtures.platform import Environment, MovableClock, celery_on, settings_for
 from tests.fixtures.valkey import RedisUrls
 
@@ -120,10 +120,12 @@ def test_of_many_threads_that_start_one_task_one_succeeds(driver: LedgerDriver) 
         assert (driver.row(id).worker, driver.row(id).attempts) == (won.worker, 1)
 
 
-def test_of_many_processes_that_start_the_same_tasks_each_task_gets_one(driver: LedgerDriver, config: Settings) -> None:
+def test_of_many_processes_that_start_the_same_tasks_each_task_gets_one(
+    driver: LedgerDriver, config: Settings, tmp_path: Path
+) -> None:
     ids = [driver.submit() for _ in range(30)]
 
-    won = start_in_processes(driver, config, ids, processes=2)
+    won = start_in_processes(driver, config, ids, tmp_path, processes=2)
 
     assert sorted(id for started in won.values() for id in started) == sorted(ids), "each once"
     assert all(driver.row(id).worker == worker for worker, started in won.items() for id in started)
@@ -255,35 +257,18 @@ def test_a_started_attempt_is_in_the_database_at_once(driver: LedgerDriver) -> N
 
 
 def start_in_processes(
-    driver: LedgerDriver, config: Settings, ids: list[str], *, processes: int
+    driver: LedgerDriver, config: Settings, ids: list[str], folder: Path, *, processes: int
 ) -> dict[str, list[str]]:
     """Let several processes start all tasks at the same moment; returns worker → ids of the tasks that it started."""
     names = [f"worker-{number}" for number in range(processes)]
-    started = {
-        worker: subprocess.Popen(
-            [sys.executable, "-m", "tests.fixtures.claiming", config.storage.url, worker, *ids],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for worker in names
-    }
-    try:
-        for process in started.values():
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for worker in names:
-            report_worker(driver, worker)
-        for process in started.values():
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        return {worker: json.loads(process.communicate(timeout=60)[0]) for worker, process in started.items()}
-    finally:
-        for process in started.values():
-            process.kill()
-            process.communicate()
+    for worker in names:
+        report_worker(driver, worker)
+
+    def starts(worker: str) -> Callable[[], object]:
+        return lambda: (folder / worker).write_text(json.dumps(start_attempts(config.storage.url, worker, ids)))
+
+    run_in_children(*map(starts, names), seconds=60)
+    return {worker: json.loads((folder / worker).read_text()) for worker in names}
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["a task with a row", "a task without a row"])

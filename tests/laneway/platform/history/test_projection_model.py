@@ -15,6 +15,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from laneway.platform.db.session import Database
 from laneway.platform.operations import maintenance
 from laneway.platform.registry import registry
+from tests.fixtures.budget import budget
 from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.registry import register_spec
 from tests.fixtures.valkey import RedisUrls
@@ -64,7 +65,7 @@ def test_the_history_agrees_with_its_model(platforms: Callable[[], Platform]) ->
     run_state_machine_as_test(
         lambda: HistoryMachine(platforms()),  # pyright: ignore[reportArgumentType]  any factory will do
         settings=settings(
-            max_examples=25,
+            max_examples=budget(short=10, long=100),
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

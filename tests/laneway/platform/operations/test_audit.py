@@ -19,6 +19,7 @@ from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.schemas.task import TaskState
+from tests.fixtures.budget import budget
 from tests.fixtures.platform import MovableClock, Platform
 
 LATER = 10.0
@@ -230,7 +231,7 @@ class Chance:
 OUTCOMES = (None, None, Raised(OSError("away")), Raised(ValueError("wrong")), Raised(UpstreamRefused("m", "no")))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(budget(short=1, long=5)))
 def test_history_and_engine_agree_after_random_work(
     platform: Platform, audit: Audit, movable_clock: MovableClock, seed: int
 ) -> None:

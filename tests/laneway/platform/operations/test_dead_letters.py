@@ -15,6 +15,7 @@ from laneway.platform.db.models import TaskEvent, TaskRun
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.errors import NotFound, UnknownTask, UpstreamRefused
 from laneway.platform.execution.outcomes import Raised
+from laneway.platform.operations import dead_letters as operations
 from laneway.platform.operations.dead_letters import DEAD, DeadLetters
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.schemas.task import TaskState
@@ -127,15 +128,18 @@ def test_a_requeued_group_runs_and_its_attempt_numbers_continue(platform: Platfo
     assert dead_letters.requeue(Filter(group=group)).matched == 0, "safe to repeat"
 
 
-def test_more_dead_letters_than_a_page_are_sent_again_each_once(platform: Platform, dead_letters: DeadLetters) -> None:
-    ids_ = [platform.webhook(id=f"w{number}").task_id for number in range(450)]
+def test_more_dead_letters_than_a_page_are_sent_again_each_once(
+    platform: Platform, dead_letters: DeadLetters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "PAGE", 20)
+    ids_ = [platform.webhook(id=f"w{number}").task_id for number in range(45)]
     platform.recorder.catch_up()
     with platform.database.transaction() as session:
         session.execute(update(TaskRun).values(state=TaskState.DEAD_LETTER, finished_at=clock.now()))
     platform.broker.purge("webhooks")
     result = dead_letters.requeue(Filter())
 
-    assert (result.matched, result.done, result.refused) == (450, 450, {})
+    assert (result.matched, result.done, result.refused) == (45, 45, {})
     assert sorted(platform.sent("webhooks")) == sorted(ids_)
 
 

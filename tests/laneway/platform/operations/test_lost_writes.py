@@ -16,6 +16,7 @@ from laneway.engine.message import pack_id
 from laneway.platform.db.session import Database
 from laneway.platform.operations.maintenance import Maintenance
 from laneway.schemas.task import TaskState
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, make_platform, settings_for
 from tests.fixtures.valkey import RedisUrls, RunningValkey
 from tests.fixtures.waiting import wait_until
@@ -65,12 +66,11 @@ def test_what_an_evicting_server_deletes_is_sent_again(
     assert sorted(run(platform) for _ in ids) == sorted(ids)
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("name", NAMES)
 def test_whichever_key_is_evicted_every_task_runs_once(
     platform: Platform, maintenance: Maintenance, movable_clock: MovableClock, name: str
 ) -> None:
-    if not platform.database.is_sqlite:
-        pytest.skip("the database makes no difference here")
     platform.broker.prepare()
     running = platform.message("c-0")
     attempt = platform.start()

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from app.core.settings import ROOT
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import BrokerUnavailable
@@ -18,7 +15,7 @@ from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.submitting import STOPPED
 from tests.laneway.platform.submission.test_outbox import Refusals, say
-from tests.laneway.platform.submission.test_outbox_kill import submitter_environment
+from tests.laneway.platform.submission.test_outbox_kill import start_submitter
 
 
 def cancelled_before_put(platform: Platform, monkeypatch: pytest.MonkeyPatch, *then: Callable[[str], object]) -> None:
@@ -37,17 +34,17 @@ def cancelled_before_put(platform: Platform, monkeypatch: pytest.MonkeyPatch, *t
 
 
 def test_an_accepted_task_that_is_cancelled_does_not_run_when_its_sender_dies(platform: Platform) -> None:
-    argv = [sys.executable, "-m", "tests.fixtures.submitting", STOPPED]
-    with subprocess.Popen(argv, cwd=ROOT, env=submitter_environment(platform)) as sender:
-        try:
-            _, status = os.waitpid(sender.pid, os.WUNTRACED)
-            assert os.WIFSTOPPED(status)
-            assert platform.state("m-1") == TaskState.ACCEPTED
+    sender = start_submitter(platform, STOPPED)
+    try:
+        _, status = os.waitpid(sender, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        assert platform.state("m-1") == TaskState.ACCEPTED
 
-            assert platform.tasks.cancel("m-1").cancelled
-        finally:
-            os.kill(sender.pid, signal.SIGCONT)
-        assert sender.wait(60) == -signal.SIGKILL
+        assert platform.tasks.cancel("m-1").cancelled
+    finally:
+        os.kill(sender, signal.SIGCONT)
+        _, status = os.waitpid(sender, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
 
     assert platform.work() is None
     assert platform.state("m-1") == TaskState.CANCELLED

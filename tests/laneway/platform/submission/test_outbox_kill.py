@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from sqlalchemy import select
 
-from app.core.settings import ROOT
 from app.db.models import Conversation
+from tests.fixtures.forking import start_child
 from tests.fixtures.platform import MovableClock, Platform, setting_names
-from tests.fixtures.submitting import GAPS
+from tests.fixtures.submitting import GAPS, submit
 
 
-def submitter_environment(platform: Platform) -> dict[str, str]:
-    """The environment of a submitter process on the servers of this test."""
-    redis = platform.settings.redis
+def start_submitter(platform: Platform, gap: str) -> int:
+    """Fork a submitter on the servers of this test, which dies in this gap; return its process id."""
     known = {name.upper() for name in setting_names()}
-    return {name: value for name, value in os.environ.items() if name.upper() not in known} | {
-        "CELERY_BROKER_URL": redis.broker_url,
-        "CELERY_RESULT_BACKEND": redis.result_url,
-        "DATABASE_URL": platform.database.url.render_as_string(hide_password=False),
-    }
+    redis = platform.settings.redis
+
+    def submit_and_die() -> None:
+        for name in [name for name in os.environ if name.upper() in known]:
+            del os.environ[name]
+        os.environ["CELERY_BROKER_URL"] = redis.broker_url
+        os.environ["CELERY_RESULT_BACKEND"] = redis.result_url
+        os.environ["DATABASE_URL"] = platform.database.url.render_as_string(hide_password=False)
+        submit(gap)
+
+    return start_child(submit_and_die)
 
 
 def killed_in(gap: str, platform: Platform) -> None:
     """Run a submitter process that dies in this gap."""
-    argv = [sys.executable, "-m", "tests.fixtures.submitting", gap]
-    environment = submitter_environment(platform)
-    ran = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    _, status = os.waitpid(start_submitter(platform, gap), 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("gap", GAPS)

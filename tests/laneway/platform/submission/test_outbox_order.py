@@ -45,15 +45,16 @@ def kept(platform: Platform, monkeypatch: pytest.MonkeyPatch, *ids: str, convers
     assert {handle.state for handle in transaction.handles} == {TaskState.ACCEPTED}
 
 
-def test_a_long_queue_of_one_key_is_sent_by_the_hundred(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = [f"m-{number:03}" for number in range(450)]
+def test_a_long_queue_of_one_key_is_sent_by_the_page(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "PAGE", 20)
+    ids = [f"m-{number:03}" for number in range(45)]
     kept(platform, monkeypatch, *ids)
     sizes = _counted(monkeypatch)
 
-    assert platform.tasks.outbox.relay() == 450
+    assert platform.tasks.outbox.relay() == 45
     assert platform.sent() == ids[:1], "the others wait for their turn"
     assert [platform.work() for _ in ids] == ids
-    assert sizes == [200, 200, 50]
+    assert sizes == [20, 20, 5]
 
 
 def test_a_full_queue_takes_the_first_of_a_key_and_the_others_follow_in_order(platform: Platform) -> None:

@@ -13,6 +13,7 @@ from laneway.platform.workflows.errors import InvalidDefinition
 from laneway.platform.workflows.plan import Plan
 from laneway.schemas.workflow import Outcome
 from laneway.schemas.workflow_run import RunState
+from tests.fixtures.budget import budget
 from tests.laneway.platform.workflows.run_model import RunModel, expected, plan
 
 OUTCOMES = st.sampled_from(Outcome)
@@ -53,7 +54,7 @@ def looped(draw: DrawFn) -> Plan:
     return plan(*steps)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=budget(short=60, long=500), deadline=None)
 @given(dags(), st.data())
 def test_final_states_do_not_depend_on_the_order_in_which_steps_end(
     steps: list[dict[str, Any]], data: DataObject
@@ -75,7 +76,7 @@ def test_final_states_do_not_depend_on_the_order_in_which_steps_end(
     assert run.outcome is (RunState.FAILED if unhandled else RunState.COMPLETED)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=budget(short=60, long=500), deadline=None)
 @given(looped(), st.data())
 def test_a_run_with_loops_always_ends_and_loops_keep_their_limits(drawn: Plan, data: DataObject) -> None:
     run = RunModel(drawn)
@@ -90,7 +91,7 @@ def test_a_run_with_loops_always_ends_and_loops_keep_their_limits(drawn: Plan, d
     assert run.outcome is not None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=budget(short=50, long=500), deadline=None)
 @given(looped(), st.data())
 def test_a_failed_run_can_be_retried_from_its_failed_steps_until_it_completes(drawn: Plan, data: DataObject) -> None:
     run = RunModel(drawn)
@@ -114,7 +115,7 @@ def test_a_failed_run_can_be_retried_from_its_failed_steps_until_it_completes(dr
     assert has_detours or all(run.visits[name].number == visits[name] for name in done)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=budget(short=60, long=500), deadline=None)
 @given(looped(), st.data())
 def test_a_cancelled_run_can_be_retried_whatever_its_running_steps_did(drawn: Plan, data: DataObject) -> None:
     run = RunModel(drawn)
