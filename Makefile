@@ -34,7 +34,6 @@ demo: install ## Send real work through the platform and show what became of it
 	@exec $(BIN)/laneway demo
 
 test: install-dev ## Run every test
-	@$(PYTEST) -o addopts="-ra --strict-markers --import-mode=importlib" tests/acceptance/pytest_celery_suite
 	@$(PYTEST) -n 3 --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 test-fast: install-dev ## Run the tests that need no server

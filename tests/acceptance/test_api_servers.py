@@ -18,8 +18,8 @@ from tests.fixtures.site import START_SECONDS, Node, Site
 from tests.fixtures.waiting import wait_until
 
 SERVERS: dict[str, tuple[str, ...]] = {
-    "uvicorn": ("uvicorn", "--workers", "4", "app.main:app", "--port"),
-    "gunicorn": ("gunicorn", "-w", "4", "-k", "uvicorn.workers.UvicornWorker", "app.main:app", "-b"),
+    "uvicorn": ("uvicorn", "--workers", "2", "app.main:app", "--port"),
+    "gunicorn": ("gunicorn", "-w", "2", "-k", "uvicorn.workers.UvicornWorker", "app.main:app", "-b"),
     "gunicorn with uvicorn-worker": ("gunicorn", "-w", "2", "-k", "uvicorn_worker.UvicornWorker", "app.main:app", "-b"),
 }
 STOP_SECONDS = 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +17,12 @@ from celery import Celery
 from celery.utils.nodenames import host_format
 from redis.exceptions import NoPermissionError
 
-from app.core.settings import ROOT
 from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.schemas.task import TaskState
 from laneway.server.broker_users import RIGHTS
 from laneway.server.valkey import server_argv
 from tests.fixtures.certificates import self_signed
+from tests.fixtures.shell import run_program
 from tests.fixtures.site import APP, START_SECONDS, Node, Site
 from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
@@ -43,17 +42,9 @@ class Guarded(Site):
 
     def users(self, *options: str) -> None:
         """Run `laneway broker users` with the administrator's login."""
-        ran = subprocess.run(
-            [sys.executable, "-m", "laneway.cli.main", "broker", "users", *options],
-            env=self.environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=150,
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert "laneway-beat" in ran.stdout and "forgets" not in ran.stdout
+        ran = run_program("broker", "users", *options, environment=self.environment)
+        assert ran.code == 0, ran.err
+        assert "laneway-beat" in ran.out and "forgets" not in ran.out
 
     def settings_of(self, role: str) -> dict[str, str]:
         """The settings of one role, as its file has them."""
@@ -155,7 +146,7 @@ def test_no_output_shows_a_password(running: Running) -> None:
     pages = ("/workers?json=1&refresh=1", "/api/workers?refresh=1", "/api/tasks", "/tasks", "/broker", f"/task/{sent}")
     worker = host_format("w@%h")
     routes = ("/tasks", f"/tasks/{sent}", "/workers", "/stats", "/health/ready", "/dead-letters", "/outbound-webhooks")
-    commands = [("stats",), ("status", sent)]  # each takes seconds
+    commands = [("stats",), ("status", sent)]
     inspect = site.app.control.inspect(timeout=10)
     outputs = {
         **{path: running.flower_page(path) for path in (*pages, f"/worker/{worker}")},
@@ -178,17 +169,9 @@ def test_no_output_shows_a_password(running: Running) -> None:
 
 
 def cli(site: Guarded, *words: str) -> str:
-    ran = subprocess.run(
-        [sys.executable, "-m", "laneway.cli.main", *words],
-        env=site.environment | site.settings_of("cli"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=150,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
+    ran = run_program(*words, environment=site.environment | site.settings_of("cli"))
+    assert ran.code == 0, ran.err
+    return ran.out
 
 
 def refused(command: Callable[[], object]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from laneway.engine import Engine, EngineError, Message
 from laneway.server.valkey import server_argv
 from tests.acceptance.test_flower import row_of
-from tests.fixtures.forked import BIN
+from tests.fixtures.forked import start_process
 from tests.fixtures.site import START_SECONDS
 from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
@@ -41,7 +40,7 @@ def test_flower_shows_the_queues_of_a_project_for_each_kind_of_broker_address(wh
     (tmp_path / "elsewhere.py").write_text(PROJECT)
     (tmp_path / "configuration.py").write_text(CONFIGURATION)
     port = free_port()
-    argv = [str(BIN / "celery"), "-A", "elsewhere", "flower", "--conf=configuration.py", f"--port={port}"]
+    argv = ["celery", "-A", "elsewhere", "flower", "--conf=configuration.py", f"--port={port}"]
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("ann", "secret"), timeout=20, trust_env=False)
     with server(tmp_path) as addresses, process(argv, tmp_path, "flower", BROKER=addresses[where]), client:
         wait_until(lambda: answers(client), seconds=START_SECONDS)
@@ -108,7 +107,7 @@ def process(argv: Sequence[str], folder: Path, name: str, **environment: str) ->
     """Run a process in a folder with its output in a file there; stop it at the end."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLOWER_")}
     with (folder / f"{name}.log").open("wb") as log:
-        started = subprocess.Popen(argv, cwd=folder, env=inherited | environment, stdin=-3, stdout=log, stderr=log)
+        started = start_process(argv, folder=folder, environment=inherited | environment, output=log)
     try:
         yield
     finally:

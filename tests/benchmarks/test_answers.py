@@ -31,8 +31,7 @@ def test_the_questions_are_answered_as_well_as_before(judgements: list[Judgement
         assert found.silent is not None
         assert found.silent >= 0.90, purpose
 
-
-def test_the_question_of_the_readme_gets_the_warranty_of_frames(judgements: list[Judgement]) -> None:
+    # the question of the README gets the warranty of frames
     (judgement,) = (item for item in judgements if item.question.text == QUESTION)
 
     assert judgement.rank == 1

@@ -1,18 +1,27 @@
-"""Runs the blocks of Python of one page: each is a line of JSON on standard input, its outcome one on standard output.
+"""Runs blocks of Python: each is a line of JSON on standard input, its outcome one on standard output.
 
-The blocks of a page share one namespace, as the reader of the page expects. Functions that are named like tests, and
+The blocks of a page share one process and one namespace, as the reader of the page expects; a block with `new` begins
+another one. The processes are forked from one that has loaded the libraries. Functions that are named like tests, and
 take no arguments, are called.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 import types
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.fixtures.fork_server import load
+
+sys.path[0] = ""
+LAST = "\n"
 
 
 def run(block: dict[str, Any], module: types.ModuleType) -> str:
@@ -35,15 +44,63 @@ def run(block: dict[str, Any], module: types.ModuleType) -> str:
     return ""
 
 
-def main() -> None:
-    """Serve blocks until standard input ends."""
+class Page:
+    """The process of one page."""
+
+    def __init__(self) -> None:
+        requests, ours = os.pipe()
+        theirs, answers = os.pipe()
+        if (pid := os.fork()) == 0:
+            with os.fdopen(requests) as lines, os.fdopen(answers, "w") as out:
+                serve(lines, out)
+            sys.exit()
+        os.close(requests)
+        os.close(answers)
+        self._pid, self._requests, self._answers = pid, os.fdopen(ours, "w"), os.fdopen(theirs)
+
+    def run(self, line: str) -> str:
+        """Run a block; returns the line with its outcome."""
+        with suppress(BrokenPipeError):
+            self._requests.write(line)
+            self._requests.flush()
+        return self._answers.readline() or '{"problem": "Python has ended"}\n'
+
+    def end(self) -> None:
+        """Let the process end. It sees no end of its input: later processes have our end of it, too."""
+        with suppress(BrokenPipeError):
+            self._requests.write(LAST)
+            self._requests.flush()
+        os.waitpid(self._pid, 0)
+        with suppress(BrokenPipeError):
+            self._requests.close()
+        self._answers.close()
+
+
+def serve(lines: IO[str], answers: IO[str]) -> None:
+    """Serve the blocks of one page until the last line."""
     page = sys.modules["page"] = types.ModuleType("page")
-    answers, sys.stdout = sys.stdout, sys.stderr
-    for line in sys.stdin:
+    while (line := lines.readline()) not in ("", LAST):
         answers.write(json.dumps({"problem": run(json.loads(line), page)}) + "\n")
         answers.flush()
 
 
+def main() -> None:
+    """Serve blocks until standard input ends."""
+    load(with_ours=True)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]
+    answers, sys.stdout = sys.stdout, sys.stderr
+    pages: dict[str, Page] = {}
+    while line := sys.stdin.readline():  # nothing may be read ahead of a fork
+        block = json.loads(line)
+        if block["new"] and (before := pages.pop(block["page"], None)):
+            before.end()
+        page = pages.get(block["page"]) or pages.setdefault(block["page"], Page())
+        answers.write(page.run(line))
+        answers.flush()
+    while pages:
+        pages.popitem()[1].end()
+
+
 if __name__ == "__main__":
-    sys.path[0] = ""
     main()

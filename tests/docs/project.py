@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +52,7 @@ class DocsProject:
         (self.folder / "data").symlink_to(site.folder / "data")
         self._started: list[Process] = []
         self._receiver_port = free_port()
-        self._python: dict[str, subprocess.Popen[str]] = {}
+        self._python: subprocess.Popen[str] | None = None
         self.environment = site.environment | {
             **development_environment(site.settings),
             "WEBHOOK_SECRETS": SECRETS,
@@ -140,10 +141,17 @@ class DocsProject:
         if text_to_come := block.notes.get("until") or block.notes.get("runs on after"):
             assert len(lines) == 1, "only one command, which runs until it has written something"
             return self._run_until(lines[0], text_to_come, stop="until" in block.notes)
-        if all(_is_plain(line) for line in lines):
-            for line in lines:
-                self._run_plain(line, expected if line is lines[-1] else 0)
-            return None
+        for is_plain, some in groupby(lines, lambda line: _is_plain(line) and "export " not in text):
+            group = list(some)
+            code = expected if group[-1] is lines[-1] else 0
+            if is_plain:
+                for line in group:
+                    self._run_plain(line, code if line is group[-1] else 0)
+            else:
+                self._run_in_shell("\n".join(group), code)
+        return None
+
+    def _run_in_shell(self, text: str, expected: int) -> None:
         done = subprocess.run(
             ["bash", "-c", PREAMBLE + text],
             cwd=self.folder,
@@ -156,10 +164,9 @@ class DocsProject:
             timeout=SECONDS,
         )
         assert done.returncode == expected, f"$ {text}\n{done.stdout}\nexit code {done.returncode}"
-        return None
 
     def _run_plain(self, line: str, expected: int) -> None:
-        process, log = self.begin("command", shlex.split(line, comments=True))
+        process, log = self.begin("command", shlex.split(line.replace("\\\n", ""), comments=True))
         code = process.wait(SECONDS)
         assert code == expected, f"$ {line}\n{log.read_text('utf-8', 'replace')}\nexit code {code}"
 
@@ -176,19 +183,18 @@ class DocsProject:
 
     def run_python(self, block: Block) -> None:
         """Run a block of Python after those above it on its page, in one namespace."""
-        if "a new program" in block.notes and (before := self._python.pop(block.page, None)):
-            before.communicate()
-        process = self._python.get(block.page) or self._start_python(block.page)
+        process = self._python = self._python or self._start_python()
         assert process.stdin
         assert process.stdout
-        request = {"code": self.localized(block.text), "page": block.page, "line": block.line}
+        is_new = "a new program" in block.notes
+        request = {"code": self.localized(block.text), "page": block.page, "line": block.line, "new": is_new}
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         answer = json.loads(process.stdout.readline() or '{"problem": "Python has ended"}')
         assert not answer["problem"], answer["problem"]
 
-    def _start_python(self, page: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
+    def _start_python(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, page_python.__file__],
             cwd=self.folder,
             env=self.environment,
@@ -196,13 +202,11 @@ class DocsProject:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._python[page] = process
-        return process
 
     def close(self) -> None:
         """End all processes."""
-        for process in self._python.values():
-            process.communicate()
+        if self._python:
+            self._python.communicate()
         for process in reversed(self._started):
             end_group(process)
 
@@ -210,4 +214,5 @@ class DocsProject:
 def _is_plain(line: str) -> bool:
     """Whether a line is one command of Laneway that needs no shell."""
     words = shlex.split(line, comments=True)
-    return words[0] in ("laneway", "celery", "uvicorn") and not SHELL_SIGNS.intersection(line.partition("#")[0])
+    unquoted = re.sub(r"'[^']*'", "", line).partition("#")[0]
+    return words[0] in ("laneway", "celery", "uvicorn") and not SHELL_SIGNS.intersection(unquoted)

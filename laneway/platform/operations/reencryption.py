@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm.attributes import flag_modified
 
 from laneway.engine import Engine, Message, MessageState
+from laneway.platform.audit_log.recording import record
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import OutboundDelivery, TaskRun, TaskStep, WorkflowRun, WorkflowSignal, WorkflowStepRun
 from laneway.platform.db.models.sealed import SealedJson, SealedText
@@ -57,6 +58,8 @@ class Reencryption:
                 while page := self._encrypt_page(column, key, after):
                     done, after = done + len(page), page[-1]
                     report(done)
+        with self._database.transaction() as session:
+            record(session, "keys.reencrypt", ("keys", "ring"), after={"rows": done})
         return done
 
     def uses(self, key: str) -> Uses:

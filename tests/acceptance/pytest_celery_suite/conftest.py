@@ -1,7 +1,6 @@
 """pytest-celery without Docker: its nodes are processes of the platform.
 
-Run apart from the other tests, with the plugin, whose fixtures take the place of Celery's own:
-`pytest -o addopts=--import-mode=importlib tests/acceptance/pytest_celery_suite`.
+It needs the plugin, whose fixtures take the place of Celery's own: tests/acceptance/test_pytest_celery.py runs it.
 """
 
 from __future__ import annotations

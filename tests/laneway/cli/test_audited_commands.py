@@ -65,6 +65,7 @@ BY_SERVICE = {
     "broker users": "broker.users",
     "webhooks replay": "webhook_event.replay",
     "webhooks discard": "webhook_event.discard",
+    "keys reencrypt": "keys.reencrypt",
 }
 """Command → the action of its entry. It calls the service that a route calls, or has a test of its own."""
 CALLS = {
