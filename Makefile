@@ -16,7 +16,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-fast check fix bench bench-answers bench-history bench-pipeline bench-quotas bench-scale chaos load image lock clean docs docs-serve audit sbom
+.PHONY: help install install-dev up down demo test test-long test-fast check fix bench bench-answers bench-history bench-pipeline bench-quotas bench-scale chaos load image lock clean docs docs-serve audit sbom
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ demo: install ## Send real work through the platform and show what became of it
 
 test: install-dev ## Run every test
 	@$(PYTEST) -n 3 --dist loadgroup --no-loadscope-reorder $(TESTS)
+
+test-long: install-dev ## Run every test, with many more random calls
+	@LANEWAY_TEST_LONG=1 $(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder --timeout 1800 $(TESTS)
 
 test-fast: install-dev ## Run the tests that need no server
 	@$(PYTEST) -n 2 -m "not server" tests/laneway tests/app
