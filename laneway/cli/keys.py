@@ -109,13 +109,16 @@ def _check_unused(id: str) -> None:
     if uses.messages:
         problem = f"messages of the broker that are encrypted with it: {uses.messages}; wait until they are done"
         raise KeyInUse(id, f"{problem}, and requeue or discard those that are dead letters")
+    if uses.payloads:
+        problem = f"large payloads in the storage that are encrypted with it: {uses.payloads}"
+        raise KeyInUse(id, f"{problem}; retention deletes them with their tasks")
 
 
 def _reencryption() -> Reencryption:
     from laneway.platform.operations.reencryption import Reencryption
 
-    sealer, services = read_settings().tasks.sealer, make_services()
-    return Reencryption(services.database, services.broker, sealer)
+    settings, services = read_settings(), make_services()
+    return Reencryption(services.database, services.broker, settings.tasks)
 
 
 def ring_path() -> Path:

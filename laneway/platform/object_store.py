@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
 from abc import ABC, abstractmethod
@@ -14,7 +15,6 @@ from time import time
 from typing import Any, Final, cast
 
 from laneway.platform.errors import ConfigError, RetryableError
-from laneway.platform.importing import import_module
 
 FOLDER: Final = "file://"
 CONNECT_SECONDS: Final = 3
@@ -146,7 +146,10 @@ class FsspecStore(ObjectStore):
 
     @cached_property
     def _files(self) -> Any:
-        fsspec: Any = import_module("fsspec", named_by="PAYLOAD_STORAGE")
+        try:
+            fsspec: Any = importlib.import_module("fsspec")
+        except ImportError as error:
+            raise ConfigError("PAYLOAD_STORAGE needs an extra: pip install 'laneway[storage]'") from error
         limits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": ANSWER_SECONDS, "retries": {"max_attempts": 2}}
         options: dict[str, Any] = {"config_kwargs": limits} if self._scheme == "s3" else {}
         make: Callable[..., Any] = fsspec.filesystem

@@ -17,8 +17,11 @@ from laneway.platform.audit_log.recording import record
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import OutboundDelivery, TaskRun, TaskStep, WorkflowRun, WorkflowSignal, WorkflowStepRun
 from laneway.platform.db.models.sealed import SealedJson, SealedText
+from laneway.platform.db.queries.retention import stored_payloads
 from laneway.platform.db.session import Database
-from laneway.platform.sealing import Sealer, form_of, is_sealed, opened
+from laneway.platform.payload_store import STORED, PayloadLost, name_of
+from laneway.platform.sealing import form_of, is_sealed, opened
+from laneway.platform.settings import TaskSettings
 from laneway.transport.codec import contents_of
 
 BATCH: Final = 200
@@ -33,17 +36,23 @@ COLUMNS: Final[tuple[InstrumentedAttribute[Any], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """How many stored values, and messages of the broker, are encrypted with a key."""
+    """How many stored values, messages of the broker, and payloads in the storage are encrypted with a key."""
 
     stored: int
     messages: int
+    payloads: int = 0
 
 
 class Reencryption:
-    """Encrypts again what is in the database. Messages of the broker stay as they are until they are done."""
+    """Encrypts again what is in the database.
 
-    def __init__(self, database: Database, broker: Broker, sealer: Sealer) -> None:
-        self._database, self._broker, self._sealer = database, broker, sealer
+    Messages of the broker, and large payloads in the storage, to which messages refer, stay as they are until they are
+    done or deleted.
+    """
+
+    def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
+        self._database, self._broker = database, broker
+        self._sealer, self._store = settings.sealer, settings.payload_store
 
     def run(self, report: Callable[[int], object] = lambda _done: None) -> int:
         """Encrypt again what is encrypted with another key of the ring than the current one; returns how many rows.
@@ -63,18 +72,28 @@ class Reencryption:
         return done
 
     def uses(self, key: str) -> Uses:
-        """Count what is encrypted with this key. Raises BrokerUnavailable."""
+        """Count what is encrypted with this key. Raises BrokerUnavailable, StorageUnavailable."""
         with self._database.reading() as session:
             counts = [
                 session.scalar(select(func.count()).select_from(column.class_).where(_has(column, key))) or 0
                 for column in COLUMNS
             ]
+            large = [name_of(payload) for payload in stored_payloads(session, like=STORED)]
+        payloads = sum(self._is_sealed_with(key, name) for name in large)
         if self._broker.engine is None:
-            return Uses(sum(counts), 0)
+            return Uses(sum(counts), 0, payloads)
         with self._broker.guarded():
             engine = self._broker.engine
             names = sorted({*self._broker.queues, *engine.queue_names()})
-            return Uses(sum(counts), sum(form_of(key) in text for name in names for text in _calls(engine, name)))
+            messages = sum(form_of(key) in text for name in names for text in _calls(engine, name))
+            return Uses(sum(counts), messages, payloads)
+
+    def _is_sealed_with(self, key: str, name: str) -> bool:
+        """Whether a payload in the storage is encrypted with the key; False if it is lost."""
+        try:
+            return self._store.url is not None and form_of(key) in json.dumps(self._store.read(name))
+        except PayloadLost:
+            return False
 
     def _encrypt_page(
         self, column: InstrumentedAttribute[Any], key: str, after: tuple[Any, ...] | None

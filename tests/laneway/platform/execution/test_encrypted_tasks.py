@@ -216,7 +216,7 @@ def test_an_id_that_is_used_again_after_its_key_was_removed_is_compared_by_what_
     tasks = sealed.platform.tasks
     tasks.submit("sealed_note", {"text": PLANTED}, id="one")
     older = rotate(sealed, monkeypatch)
-    Reencryption(sealed.platform.database, sealed.platform.broker, sealed.platform.settings.tasks.sealer).run()
+    Reencryption(sealed.platform.database, sealed.platform.broker, sealed.platform.settings.tasks).run()
     read_ring(sealed.ring).without(older).write(sealed.ring)
     monkeypatch.setattr(ring_file(sealed.ring), "_check_at", 0)
     assert not tasks.submit("sealed_note", {"text": PLANTED}, id="one").created
@@ -260,7 +260,7 @@ def test_stored_values_are_encrypted_again_with_the_new_key(sealed: Sealed, monk
     waiting = sealed.submit()
     chained = chain(count.s(before=[]), note.si(text=PLANTED))()
     older = rotate(sealed, monkeypatch)
-    work = Reencryption(sealed.platform.database, sealed.platform.broker, sealed.platform.settings.tasks.sealer)
+    work = Reencryption(sealed.platform.database, sealed.platform.broker, sealed.platform.settings.tasks)
     before = work.uses(older)
     assert before.messages == 2, "one of them carries an encrypted call in its chain"
     assert before.stored == 2 * 4 + 1 + 4 + 1, "payload and result of the 4 notes, the chained payload, steps, waiting"

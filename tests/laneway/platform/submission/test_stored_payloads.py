@@ -15,12 +15,13 @@ from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, InvalidPayload
 from laneway.platform.object_store import StorageUnavailable
+from laneway.platform.operations.reencryption import Reencryption
 from laneway.platform.payload_store import STORED, is_stored
 from laneway.platform.platform import platform_for_this_context
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 from laneway.transport.codec import call_of
-from laneway.transport.key_ring import create_ring
+from laneway.transport.key_ring import create_ring, read_ring
 from tests.fixtures.in_process_worker import run_messages
 from tests.fixtures.platform import Environment, celery_on, make_platform, settings_for
 from tests.fixtures.platform_driver import Platform
@@ -97,6 +98,16 @@ def test_an_encrypted_payload_is_encrypted_in_the_storage(stored: Stored) -> Non
     assert b"large-4711" not in stored.files()[0].read_bytes()
     stored.run()
     assert stored.platform.tasks.status(id).result == {"answer": LARGE, "characters": len(LARGE)}
+
+
+def test_a_key_is_in_use_while_a_payload_in_the_storage_is_encrypted_with_it(stored: Stored) -> None:
+    key = stored.platform.settings.keys.ring_path
+    assert key is not None
+    (id,) = (each.id for each in read_ring(key).keys)
+    stored.submit(task="sealed_note")
+    stored.submit()
+    work = Reencryption(stored.platform.database, stored.platform.broker, stored.platform.settings.tasks)
+    assert (work.uses(id).payloads, work.uses("other").payloads) == (1, 0)
 
 
 def test_a_storage_that_is_away_refuses_submissions_and_delays_tasks_without_an_attempt(stored: Stored) -> None:
