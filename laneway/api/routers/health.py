@@ -36,13 +36,13 @@ class DegradedPartView(ResponseModel):
     problem: str = Field(description="What does not work, and what follows from it")
 
 
-class ReadinessStatus(ResponseModel):
+class BriefReadiness(ResponseModel):
     """Whether this process accepts work, for callers without `tasks:read`."""
 
     status: Literal["ready", "not ready"] = Field(description="`ready`: what is accepted is stored, and is not lost")
 
 
-class Readiness(ReadinessStatus):
+class Readiness(BriefReadiness):
     """Whether this process accepts work, and what does not work."""
 
     installation: str | None = Field(description="The id of the installation; null while the database cannot be used")
@@ -64,10 +64,10 @@ async def show_liveness() -> Liveness:
 
 @router.get(
     "/ready",
-    responses={**problems(), 503: {"model": Readiness | ReadinessStatus, "description": "Nothing can be accepted now"}},
+    responses={**problems(), 503: {"model": Readiness | BriefReadiness, "description": "Nothing can be accepted now"}},
     dependencies=[public("a probe asks; only callers with tasks:read are shown details", shows_more=True)],
 )
-def show_readiness(services: ServicesDep, response: Response) -> Readiness | ReadinessStatus:
+def show_readiness(services: ServicesDep, response: Response) -> Readiness | BriefReadiness:
     """Report whether this process can accept work: 503 when the database does not take a write.
 
     Everybody may ask, and learns no more than the status, which may be a second old. Callers with `tasks:read` see what
@@ -78,7 +78,7 @@ def show_readiness(services: ServicesDep, response: Response) -> Readiness | Rea
     response.status_code = 200 if report.accepts_work else 503
     status = "ready" if report.accepts_work else "not ready"
     if not knows:
-        return ReadinessStatus(status=status)
+        return BriefReadiness(status=status)
     return Readiness(
         status=status,
         installation=report.installation,
