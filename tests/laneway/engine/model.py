@@ -65,8 +65,8 @@ class Model(ModelAdmin):
         available: dict[str, float] = {}
         for name in round_robin.queues:
             q = self.queue(name)
-            self.make_due_ready(q)
             self.reclaim_expired(q)
+            self.make_due_ready(q)
             available[name] = min(self.allowance(q), len(q.in_states(MessageState.READY)))
         order = self._take_turns(round_robin, available, n)
         leased = {name: self.lease(self.queue(name), order.count(name), lease_ms) for name in round_robin.queues}
