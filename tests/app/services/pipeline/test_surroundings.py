@@ -41,7 +41,11 @@ def test_a_process_that_cannot_be_ended_does_not_protect_the_others(
 import os, pathlib, runpy
 kill = os.kill
 def careful(pid, number):
-    if 'of another user' in pathlib.Path(f'/proc/{{pid}}/cmdline').read_text().split('\0')[2]:
+    try:
+        command = pathlib.Path(f'/proc/{{pid}}/cmdline').read_text()
+    except OSError:
+        raise ProcessLookupError(3, 'No such process') from None
+    if command.split('\0')[2:3] and 'of another user' in command.split('\0')[2]:
         raise PermissionError(1, 'Operation not permitted')
     kill(pid, number)
 os.kill = careful
