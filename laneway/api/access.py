@@ -7,6 +7,7 @@ and refuses it before its body is read. A route that says nothing needs the scop
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -37,7 +38,8 @@ ANONYMOUS: Final = Caller(kind="anonymous", name="anonymous")
 BEARER: Final = re.compile(r"bearer +(\S+) *", re.ASCII | re.IGNORECASE)
 LONGEST_HEADER: Final = 4096
 REFUSAL_SECONDS: Final = 0.5
-"""A refusal for too many requests is held back for so long. A flood over few connections then costs next to nothing."""
+"""A refusal for too many requests is held back for this time, up to twice of it by chance. A flood over few connections
+then costs next to nothing, and its connections do not come back all at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ class Authentication:
             requirement.check(caller)
         except PlatformError as error:
             if isinstance(error, QuotaExceeded):
-                await asyncio.sleep(REFUSAL_SECONDS)
+                await asyncio.sleep(REFUSAL_SECONDS * (1 + random.random()))
             return await _refusal(platform, scope, error)(scope, receive, send)
         with acting_as(replace(caller, request_id=request_id)):
             return await self._app(scope, receive, send)
