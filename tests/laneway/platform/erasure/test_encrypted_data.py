@@ -11,12 +11,11 @@ from celery import chain
 
 from app.services.container import Services
 from laneway.platform.db.session import Database
-from laneway.platform.platform import platform_for_this_context
 from laneway.schemas.task import TaskState
 from laneway.transport.key_ring import create_ring
-from tests.fixtures.in_process_worker import run_messages
+from tests.fixtures.in_process_worker import platform_here, run_messages
 from tests.fixtures.planted import keys_with, tables_with
-from tests.fixtures.platform import Environment, Platform, celery_on, make_platform, settings_for
+from tests.fixtures.platform import Environment, Platform, settings_for
 from tests.fixtures.tasks_for_tests import echoing_task
 from tests.fixtures.valkey import RedisUrls, RunningValkey
 
@@ -41,15 +40,9 @@ def encrypted(
     more = {"KEY_RING_FILE": str(ring), "TASK_ENCRYPTION": "all"}
     settings = settings_for(environment, platform_database, redis_urls, folder=tmp_path, **more)
     monkeypatch.setenv("LANEWAY_TEST_JOURNAL", str(tmp_path / "journal"))
-    with celery_on(settings) as app:
-        services = Services(settings, app)
-        services.database = platform_database
-        platform = make_platform(settings, app, platform_database, valkey=valkey)
-        platform.alive("worker-1")
-        platform.broker.prepare()
+    with platform_here(settings, platform_database, valkey) as (platform, services):
         monkeypatch.setattr(type(echoing_task), "platform", services, raising=False)
-        with platform_for_this_context(services):
-            yield platform, services
+        yield platform, services
 
 
 def test_a_person_is_found_and_removed_where_everything_is_encrypted(encrypted: tuple[Platform, Services]) -> None:

@@ -21,16 +21,15 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, InvalidPayload, UpstreamError
 from laneway.platform.execution.task import PlatformTask
 from laneway.platform.operations.reencryption import Reencryption
-from laneway.platform.platform import platform_for_this_context
 from laneway.platform.registry import registry
 from laneway.platform.sealing import SEALED, KeysMissing, is_sealed, opened
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskState
 from laneway.transport.codec import call_of
 from laneway.transport.key_ring import create_ring, read_ring, ring_file
-from tests.fixtures.in_process_worker import run_messages
+from tests.fixtures.in_process_worker import platform_here, run_messages
 from tests.fixtures.planted import keys_with, tables_with
-from tests.fixtures.platform import Environment, celery_on, make_platform, settings_for
+from tests.fixtures.platform import Environment, celery_on, settings_for
 from tests.fixtures.platform_driver import Platform
 from tests.fixtures.valkey import RedisUrls, RunningValkey
 from tests.fixtures.waiting import wait_until
@@ -112,14 +111,8 @@ def sealed(
     settings = settings_for(environment, platform_database, redis_urls, folder=tmp_path, KEY_RING_FILE=str(ring))
     for declared in declared_tasks().values():
         registry.add(declared.spec, declared, source=SOURCE.format(declared.name))
-    with celery_on(settings) as app:
-        services = Services(settings, app)
-        services.database = platform_database
-        platform = make_platform(settings, app, platform_database, valkey=valkey)
-        platform.alive("worker-1")
-        platform.broker.prepare()
-        with platform_for_this_context(services):
-            yield Sealed(platform, services, ring)
+    with platform_here(settings, platform_database, valkey) as (platform, services):
+        yield Sealed(platform, services, ring)
     for name in declared_tasks():
         registry.remove(name)
 

@@ -17,13 +17,12 @@ from laneway.platform.errors import Conflict, InvalidPayload
 from laneway.platform.object_store import StorageUnavailable
 from laneway.platform.operations.reencryption import Reencryption
 from laneway.platform.payload_store import STORED, is_stored
-from laneway.platform.platform import platform_for_this_context
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 from laneway.transport.codec import call_of
 from laneway.transport.key_ring import create_ring, read_ring
-from tests.fixtures.in_process_worker import run_messages
-from tests.fixtures.platform import Environment, celery_on, make_platform, settings_for
+from tests.fixtures.in_process_worker import platform_here, run_messages
+from tests.fixtures.platform import Environment, settings_for
 from tests.fixtures.platform_driver import Platform
 from tests.fixtures.valkey import RedisUrls, RunningValkey
 from tests.laneway.platform.execution.test_encrypted_tasks import QUEUE, SOURCE, declared_tasks
@@ -66,14 +65,8 @@ def stored(
     settings = settings_for(environment, platform_database, redis_urls, folder=tmp_path, **options)
     for declared in declared_tasks().values():
         registry.add(declared.spec, declared, source=SOURCE.format(declared.name))
-    with celery_on(settings) as app:
-        services = Services(settings, app)
-        services.database = platform_database
-        platform = make_platform(settings, app, platform_database, valkey=valkey)
-        platform.alive("worker-1")
-        platform.broker.prepare()
-        with platform_for_this_context(services):
-            yield Stored(platform, services, folder)
+    with platform_here(settings, platform_database, valkey) as (platform, services):
+        yield Stored(platform, services, folder)
     for name in declared_tasks():
         registry.remove(name)
 
