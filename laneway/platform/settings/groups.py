@@ -197,6 +197,8 @@ class TaskSettings(Group):
             raise ValueError("TASK_SOFT_TIME_LIMIT must be smaller than TASK_TIME_LIMIT")
         if self.retry_delay > self.retry_delay_max:
             raise ValueError("TASK_RETRY_DELAY must not be larger than TASK_RETRY_DELAY_MAX")
+        if self.payload_storage is not None and not all(self.payload_storage.partition("://")):
+            raise ValueError("PAYLOAD_STORAGE must be an address such as file:///srv/payloads or s3://bucket/folder")
         return self
 
 

@@ -6,9 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from laneway.platform.errors import ConfigError
 from laneway.platform.object_store import FolderStore, FsspecStore, ObjectStore, StorageUnavailable, object_store
+from laneway.platform.settings import TaskSettings
 from tests.fixtures.s3 import S3Server
 
 
@@ -75,3 +77,10 @@ def test_an_address_that_cannot_be_one_is_refused(url: str) -> None:
 def test_a_kind_of_storage_that_is_not_installed_is_named() -> None:
     with pytest.raises((ConfigError, StorageUnavailable), match="PAYLOAD_STORAGE"):
         object_store("nosuch://bucket/x").write("a/1", b"")
+
+
+def test_settings_refuse_an_address_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("folder", "s3://", "://x"):
+        monkeypatch.setenv("PAYLOAD_STORAGE", url)
+        with pytest.raises(ValidationError, match="PAYLOAD_STORAGE must be an address"):
+            TaskSettings()  # pyright: ignore[reportCallIssue] - its fields come from the environment
