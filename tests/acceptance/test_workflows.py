@@ -126,21 +126,23 @@ def test_a_step_over_its_timeout_is_stopped_retried_as_configured_and_fails(site
     assert run.state is RunState.COMPLETED, "the failure was handled"
 
 
-def test_a_hundred_chat_requests_at_once_are_accepted_quickly_and_complete(site: Site, figure: Report) -> None:
+def test_a_hundred_chat_requests_at_once_are_each_accepted_once_and_complete(site: Site, figure: Report) -> None:
+    """An API on a busy machine asks some of them to come back. `make load` measures how many it accepts in a second."""
     site.api()
 
     began = monotonic()
-    answers = asyncio.run(_crowd(site))
+    answers, held = asyncio.run(_crowd(site))
     took = monotonic() - began
 
     times = sorted(seconds for _, seconds in answers)
     figure(
         f"{CROWD} concurrent POST /api/chat",
         f"{took:.2f} s in all, mean {1000 * took / CROWD:.1f} ms a request; each waited "
-        f"{1000 * fmean(times):.0f} ms in the mean, p95 {1000 * quantiles(times, n=20)[-1]:.0f} ms",
+        f"{1000 * fmean(times):.0f} ms in the mean, p95 {1000 * quantiles(times, n=20)[-1]:.0f} ms; "
+        f"{held} asked to come back",
     )
-    assert {answer.status_code for answer, _ in answers} == {202}
-    assert took < 8
+    assert {answer.status_code for answer, _ in answers} <= {202, 200}
+    assert len({answer.json()["workflow_id"] for answer, _ in answers}) == CROWD
     site.worker("busy", queues="workflows", concurrency=2)
     began = monotonic()
     for answer, _ in answers:
@@ -148,13 +150,19 @@ def test_a_hundred_chat_requests_at_once_are_accepted_quickly_and_complete(site:
     figure(f"{CROWD} workflows of 4 steps by two processes", f"{monotonic() - began:.1f} s")
 
 
-async def _crowd(site: Site) -> list[tuple[httpx.Response, float]]:
-    limits = httpx.Limits(max_connections=CROWD)
+async def _crowd(site: Site) -> tuple[list[tuple[httpx.Response, float]], int]:
+    """Send all requests at once; return each one's answer with its seconds, and how many answers asked to come back."""
+    limits, held = httpx.Limits(max_connections=CROWD), 0
     async with httpx.AsyncClient(base_url=str(site.http.base_url), timeout=30, limits=limits, trust_env=False) as http:
 
-        async def ask() -> tuple[httpx.Response, float]:
+        async def ask(number: int) -> tuple[httpx.Response, float]:
+            nonlocal held
             began = monotonic()
-            answer = await http.post("/api/chat", json=CHAT)
+            answer = await http.post("/api/chat", json=CHAT | {"id": f"chat-{number}"})
+            while answer.status_code == 503 and monotonic() < began + 60:
+                held += 1
+                await asyncio.sleep(float(answer.headers["Retry-After"]))
+                answer = await http.post("/api/chat", json=CHAT | {"id": f"chat-{number}"})
             return answer, monotonic() - began
 
-        return await asyncio.gather(*(ask() for _ in range(CROWD)))
+        return list(await asyncio.gather(*(ask(number) for number in range(CROWD)))), held
