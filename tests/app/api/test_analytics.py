@@ -10,6 +10,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import Api, problem
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.site import Site
 
 
@@ -41,6 +42,7 @@ def test_a_report_covers_the_requested_period(live: Site) -> None:
     assert report["data"]["conversations_opened"] == 0
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "body",
     [
@@ -81,6 +83,7 @@ def test_a_report_that_was_never_computed_is_unknown(api: Api, id: str) -> None:
     problem(api.http.get(f"/analytics/reports/{id}"), 404)
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("query", ["kind=weather", "kind=", "limit=0", "limit=201", "limit=x"])
 def test_an_invalid_list_query_is_refused(api: Api, query: str) -> None:
     problem(api.http.get(f"/analytics/reports?{query}"), 422)

@@ -19,6 +19,7 @@ from laneway.platform.errors import DatabaseUnavailable
 from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import SHORT_REPLY_TIMEOUT, Api, problem
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.site import Site
 from tests.fixtures.valkey import RedisUrls
 from tests.fixtures.waiting import wait_until
@@ -113,6 +114,7 @@ def test_a_synchronous_repeat_of_an_expired_message_is_gone(api: Api) -> None:
     problem(api.say(message_id="m-1", async_processing=False), 410)
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -251,6 +253,7 @@ def test_a_history_is_read_page_by_page_each_turn_once(api: Api) -> None:
     assert api.http.get("/conversations/long").json()["customer"] == {"name": "Ada"}
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "query",
     [

@@ -16,6 +16,7 @@ from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import Api, problem
 from tests.fixtures.document_desk import CALLBACK, DocumentDesk
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.files import pdf
 from tests.fixtures.platform import Platform
 from tests.fixtures.valkey import RunningValkey
@@ -107,6 +108,7 @@ def test_a_callback_to_a_destination_is_accepted(api: Api) -> None:
     assert api.http.get("/api/documents/doc-1").json()["callback_url"] == CALLBACK
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "more",
     [
@@ -141,6 +143,7 @@ def test_an_invalid_document_request_is_refused(api: Api, more: dict[str, Any]) 
     assert api.count(Document, TaskRun) == 0
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("left_out", ["document_id", "user_id", "file_name", "r2_key"])
 def test_a_required_field_of_a_document_cannot_be_left_out(api: Api, left_out: str) -> None:
     problem(api.http.post(PROCESS, json={name: value for name, value in body().items() if name != left_out}), 422)

@@ -14,6 +14,7 @@ from app.schemas.conversation import Interaction
 from app.schemas.lead import CrmUpdate
 from laneway.platform.db.models import TaskRun
 from tests.fixtures.api_calls import Api, problem
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.platform import Platform
 
 FORM = {"name": "Ada Lovelace", "email": "ada@example.com", "status": "new", "fields": {"campaign": "spring", "n": 3}}
@@ -133,6 +134,7 @@ def test_an_unknown_lead_is_not_found(api: Api) -> None:
     assert api.count(Lead, TaskRun) == 0
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -165,6 +167,7 @@ def test_an_invalid_lead_is_refused_and_stores_nothing(api: Api, wrong: dict[str
     assert api.count(Lead, TaskRun) == 0
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("empty", [{}, {"name": None}, {"fields": {}}])
 def test_an_empty_lead_is_refused(api: Api, empty: dict[str, Any]) -> None:
     for answer in (api.http.post("/api/leads", json=empty), api.http.put("/api/leads/a", json=empty)):

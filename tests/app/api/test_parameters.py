@@ -11,6 +11,7 @@ from urllib.parse import quote
 from fastapi import FastAPI
 
 from tests.fixtures.api_calls import Api
+from tests.fixtures.emptied import ONE_DATABASE
 
 LONG = 20_000
 """Characters: percent-encoded, as many as the head of a request can have."""
@@ -53,6 +54,7 @@ def is_finite(schema: dict[str, Any]) -> bool:
     return bool(re.fullmatch(r"\^[^*+]*\$", without_classes)) and not re.search(r"\{\d*,\}", without_classes)
 
 
+@ONE_DATABASE
 def test_every_parameter_has_a_bound(api: Api) -> None:
     app: Any = api.http.app
     components = app.openapi()["components"]["schemas"]
@@ -63,6 +65,7 @@ def test_every_parameter_has_a_bound(api: Api) -> None:
     assert len(found) > 50
 
 
+@ONE_DATABASE
 def test_no_parameter_holds_the_api(api: Api) -> None:
     app: Any = api.http.app
     slow: list[tuple[str, str, float]] = []

@@ -34,6 +34,7 @@ from tests.fixtures.api_calls import (
     signed,
     unfinished,
 )
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.site import Site
 from tests.fixtures.valkey import RedisUrls
 from tests.fixtures.waiting import wait_until
@@ -51,6 +52,7 @@ def test_facebooks_challenge_is_echoed_as_plain_text(api: Api) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "change",
     [
@@ -117,6 +119,7 @@ FORGED: dict[str, str | None] = {
 }
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("signature", FORGED.values(), ids=FORGED.keys())
 def test_a_forged_delivery_is_refused_and_leaves_nothing(api: Api, signature: str | None) -> None:
     headers = [
@@ -236,6 +239,7 @@ def test_nobody_learns_which_sources_have_a_secret(api: Api) -> None:
         assert answer("nobody", headers) == answer("shop", signed(b"{}", secret="another"))
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("source", ["a%00b", "a%2Fb", "ü", "a b", "-a", "x" * 65, "a%0A"])
 def test_an_invalid_source_name_is_refused(api: Api, source: str) -> None:
     answer = api.http.post(f"/webhooks/{source}", content=b"{}")
@@ -264,6 +268,7 @@ def test_a_google_test_lead_creates_nothing(live: Site) -> None:
         assert session.scalars(select(Conversation).where(Conversation.id.contains("lead-test"))).all() == []
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "key", ["wrong", "", None, 5, True, ["x"], {"a": 1}, "schlüssel", GOOGLE_KEY + "\x00", [GOOGLE_KEY]]
 )

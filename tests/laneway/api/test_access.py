@@ -17,6 +17,7 @@ from laneway.platform.access.scopes import Scope
 from laneway.platform.access.token_rights import TokenRights
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import Api
+from tests.fixtures.emptied import ONE_DATABASE
 
 PUBLIC = {
     "GET /health/live",
@@ -80,12 +81,14 @@ def bearer(api: Api, *scopes: str, **bound: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {made.token}"}
 
 
+@ONE_DATABASE
 def test_every_route_says_who_may_use_it(api: Api) -> None:
     app: Any = api.http.app
 
     assert [route.path for route in guarded_routes(app) if not route.declared] == []
 
 
+@ONE_DATABASE
 def test_every_route_is_open_to_its_scope_and_to_no_other(guarded: Api) -> None:
     app: Any = guarded.http.app
     routes = [(method, route.path) for route in guarded_routes(app) for method in route.methods - {"HEAD"}]

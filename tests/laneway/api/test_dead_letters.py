@@ -12,6 +12,7 @@ from laneway.platform import clock
 from laneway.platform.db.queries.search import Filter
 from laneway.schemas.task import TaskState
 from tests.fixtures.api_calls import Api, change, problem, submit
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.platform import Platform
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import FAILING
@@ -67,6 +68,7 @@ def test_pages_have_no_gaps_and_no_repeats(api: Api) -> None:
     assert seen == ids[::-1]
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "before=-1", "failed=perhaps", "group=", "error=%00"])
 def test_a_list_with_invalid_parameters_is_refused(api: Api, query: str) -> None:
     problem(api.http.get(f"/dead-letters?{query}"), 422)
@@ -169,6 +171,7 @@ def test_discarded_dead_letters_are_in_the_trash_and_can_be_restored(api: Api) -
     assert (listed(api), listed(api, trashed=True)) == ([other, one], [])
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("what", ["requeue", "discard", "restore"])
 @pytest.mark.parametrize(
     "body",

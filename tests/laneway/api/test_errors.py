@@ -28,6 +28,7 @@ from tests.fixtures.api_calls import (
     problem,
     signed,
 )
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.logs import log_plainly
 from tests.fixtures.site import Node, Site
 from tests.fixtures.waiting import wait_until
@@ -48,6 +49,7 @@ def restore_logging() -> Iterator[None]:
     log_plainly()
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "path",
     [
@@ -73,6 +75,7 @@ def test_an_unknown_path_returns_a_problem(api: Api, path: str) -> None:
     assert found["instance"].isascii() and found["instance"].startswith("/")
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
@@ -112,6 +115,7 @@ def test_a_request_id_is_returned_and_bound_to_the_task(api: Api, given: str) ->
     assert problem(api.http.get("/nothing", headers={"X-Request-ID": given}), 404)["request_id"] == given
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("given", [b"", b"x" * 65, b"a b", b"a\tb", b"<script>", b"\xff\xfe", b"{}", b"a;b"])
 def test_a_request_id_that_could_harm_a_log_is_replaced(api: Api, given: bytes) -> None:
     response = api.http.get("/health/live", headers=[(b"X-Request-ID", given)])
@@ -119,12 +123,14 @@ def test_a_request_id_that_could_harm_a_log_is_replaced(api: Api, given: bytes) 
     assert REQUEST_ID.fullmatch(response.headers["x-request-id"])
 
 
+@ONE_DATABASE
 def test_each_request_has_its_own_id(api: Api) -> None:
     ids = {api.http.get("/health/live").headers["x-request-id"] for _ in range(5)}
 
     assert len(ids) == 5 and all(REQUEST_ID.fullmatch(id) for id in ids)
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "body",
     [
@@ -157,6 +163,7 @@ def test_an_invalid_body_returns_a_problem(api: Api, body: bytes) -> None:
     assert len(json.dumps(found)) < 20_000
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "x"]
 )
@@ -164,6 +171,7 @@ def test_a_body_of_another_content_type_is_refused(api: Api, kind: str) -> None:
     problem(api.http.post("/conversations/message", content=GOOD, headers={"Content-Type": kind}), 422)
 
 
+@ONE_DATABASE
 def test_a_problem_repeats_a_bounded_part_of_the_request(api: Api) -> None:
     body = {"conversation_id": "c", "message": "Hello", **{f"{number}-{'x' * 150}": 1 for number in range(100)}}
     found = problem(api.http.post("/conversations/message", json=body), 422)
@@ -255,6 +263,7 @@ def test_no_secret_is_in_any_response_log_or_store(live: Site) -> None:
     assert live.row(responses[0].json()["task_id"]).state == TaskState.COMPLETED
 
 
+@ONE_DATABASE
 def test_the_documentation_works_without_internet(api: Api) -> None:
     page, document = api.http.get("/docs").text, api.http.get("/openapi.json").json()
 
@@ -265,6 +274,7 @@ def test_the_documentation_works_without_internet(api: Api) -> None:
     assert api.http.get("/redoc").status_code == 404, "its script would come from elsewhere"
 
 
+@ONE_DATABASE
 def test_invalid_json_is_reported_with_its_position(api: Api) -> None:
     response = api.http.post("/tasks", content='{"name": }', headers={"Content-Type": "application/json"})
 

@@ -15,6 +15,7 @@ from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import MESSAGE, REPORT, Api, found, problem, say, submit
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.platform import Platform
 from tests.fixtures.registry import register_spec
 from tests.fixtures.site import Site
@@ -229,6 +230,7 @@ def test_options_that_the_broker_does_not_support_are_refused(make_api: MakeApi)
     assert api.count(TaskRun, TaskEvent) == 0
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "body",
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fixtures.api_calls import Api, problem
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.http_peer import HttpPeer, HttpReply
 from tests.fixtures.platform import Platform
 from tests.fixtures.receiving import DeliveryHarness
@@ -117,6 +118,7 @@ def test_a_replay_to_a_disabled_receiver_is_refused_with_advice(
     assert f"enables endpoint {desk.endpoint().id}" in detail
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=501", "before=-1", "state=none", "since=5", "event=", "endpoint=%00"]
 )

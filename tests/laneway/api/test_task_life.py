@@ -15,6 +15,7 @@ from laneway.platform.errors import UpstreamRefused
 from laneway.platform.execution.outcomes import Raised
 from laneway.schemas.task import FINISHED, TaskState
 from tests.fixtures.api_calls import REPORT, Api, change, found, problem, say, submit
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.platform import Platform
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import GATED_QUIETLY
@@ -80,6 +81,7 @@ def test_pages_have_no_gaps_and_no_repeats_while_tasks_come_and_go(api: Api) -> 
     assert (rest["tasks"], rest["next"]) == ([], None)
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize(
     "query",
     [

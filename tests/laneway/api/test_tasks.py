@@ -13,6 +13,7 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.schemas.task import TaskState
 from tests.fixtures.api_calls import Api, problem, unfinished
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import GATED_QUIETLY
 from tests.fixtures.waiting import wait_until
@@ -55,6 +56,7 @@ def test_an_unknown_task_id_returns_404(api: Api, id: str) -> None:
         problem(response, 404)
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("id", ["%00", "a%00b", "x" * 156])
 def test_an_impossible_task_id_is_refused(api: Api, id: str) -> None:
     problem(api.http.get(f"/conversations/tasks/{id}/status"), 422)
@@ -145,6 +147,7 @@ def test_the_figures_include_every_queue(api: Api) -> None:
     assert response["timestamp"]
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "many", "1.5"])
 def test_an_invalid_limit_of_a_list_is_refused(api: Api, limit: str) -> None:
     problem(api.http.get(f"/conversations/tasks/active?limit={limit}"), 422)
