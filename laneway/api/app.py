@@ -70,6 +70,7 @@ def make_api(
     app.add_middleware(BodyLimit, limit=platform.settings.api.max_body_bytes)
     app.add_middleware(HostCheck, api=app)
     app.add_middleware(RequestContext)
+    app.state.navigation = [entry for module in routers for entry in getattr(module, "navigation", ())]
     for module in routers:
         app.include_router(module.router)
     openapi.install(app)

@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.access.people import People
     from laneway.platform.erasure.erasure import Erasure
     from laneway.platform.execution.celery_results import CeleryResults
+    from laneway.platform.history.overview import Overviews
+    from laneway.platform.history.queue_samples import QueueSamples
     from laneway.platform.operations.alerts import Alerts
     from laneway.platform.operations.readiness import ReadinessReport, RecentReadiness
     from laneway.platform.operations.retention import Retention
@@ -127,6 +129,18 @@ class Platform:
     @cached_property
     def statistics(self) -> Statistics:
         return Statistics(self.database, self.recorder)
+
+    @cached_property
+    def overviews(self) -> Overviews:
+        from laneway.platform.history.overview import Overviews
+
+        return Overviews(self.database, self.broker, self.recorder)
+
+    @cached_property
+    def queue_samples(self) -> QueueSamples:
+        from laneway.platform.history.queue_samples import QueueSamples
+
+        return QueueSamples(self.database, self.overviews)
 
     @cached_property
     def tasks(self) -> TaskManager:

@@ -58,6 +58,7 @@ def start_maintenance(sender: Any, **_: Any) -> None:
         lease_seconds=platform.settings.tasks.lease_seconds,
         watch_schedules=platform.alerts.watch_schedules,
         watch_schema=platform.schema_versions.report_newer,
+        take_sample=platform.queue_samples.take_if_due,
     )
     _running_maintenance.append(maintenance)
     maintenance.start()
