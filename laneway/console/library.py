@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from laneway.console import assets
-from laneway.console.pages import overview
+from laneway.console.pages import overview, task, tasks
 
-CONSOLE: Final = (assets, overview)
+CONSOLE: Final = (assets, overview, tasks, task)
 """The modules with the console's routers."""

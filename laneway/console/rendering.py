@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -45,7 +45,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(FILTERS)
+        self._templates.filters.update(FILTERS, path=path_of)
         self._templates.globals.update(asset=asset, clock=clock, query=query)
         self._templates.globals["ui"] = self._templates.get_template("ui.html").module
 
@@ -117,3 +117,8 @@ def query(values: Mapping[str, Any], **changes: Any) -> str:
     merged = {**values, **changes}
     text = urlencode({name: value for name, value in merged.items() if value not in (None, "", [], ())}, doseq=True)
     return f"?{text}" if text else "?"
+
+
+def path_of(id: str) -> str:
+    """An id as a part of an address's path."""
+    return quote(id, safe="")

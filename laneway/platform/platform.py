@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.history.overview import Overviews
     from laneway.platform.history.queue_samples import QueueSamples
     from laneway.platform.operations.alerts import Alerts
+    from laneway.platform.operations.bulk_tasks import BulkTasks
     from laneway.platform.operations.readiness import ReadinessReport, RecentReadiness
     from laneway.platform.operations.retention import Retention
     from laneway.platform.schedules.watch import ScheduleWatch
@@ -145,6 +146,12 @@ class Platform:
     @cached_property
     def tasks(self) -> TaskManager:
         return TaskManager(self.database, self.broker, self.recorder, self._settings.tasks, quotas=self.quotas)
+
+    @cached_property
+    def bulk_tasks(self) -> BulkTasks:
+        from laneway.platform.operations.bulk_tasks import BulkTasks
+
+        return BulkTasks(self.database, self.recorder, self.tasks)
 
     @cached_property
     def quotas(self) -> Quotas:

@@ -109,6 +109,10 @@ class TaskManager:
         """A task with its payload, as of now. Raises UnknownTask, and TaskExpired when it finished too long ago."""
         return self._reader.status(id)
 
+    def details(self, run: TaskRun) -> TaskDetails:
+        """The status of a task, however long ago it finished, and what is kept of its payload."""
+        return self._reader.details(run)
+
     def current(self, id: str) -> TaskRun:
         """The whole row of a task, brought up to date if it is not finished. Raises UnknownTask."""
         return self._reader.current(id)
@@ -118,6 +122,10 @@ class TaskManager:
     ) -> tuple[list[TaskStatus], int | None]:
         """Tasks, newest first, and the `before` of the next page; None after the last page."""
         return self._reader.search(which, before=before, limit=limit)
+
+    def scan(self, which: Filter, *, before: int | None = None, limit: int = 50) -> tuple[list[TaskStatus], int | None]:
+        """As `search`, but in a bounded time for each filter: a page may have fewer tasks, and more may follow it."""
+        return self._reader.scan(which, before=before, limit=limit)
 
     def runs(self, ids: Sequence[str]) -> list[TaskStatus]:
         """The known tasks of these ids, in the order of submission."""

@@ -24,6 +24,7 @@ from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
 from laneway.platform.submission.outside import outside_submission
 from laneway.platform.submission.requests import with_present_name
+from laneway.schemas.bulk import TasksActionResponse, TaskSelection
 from laneway.schemas.choices import ClearableState
 from laneway.schemas.history import (
     A_YEAR,
@@ -191,6 +192,18 @@ def cancel_task(task_id: TaskId, services: ServicesDep) -> CancelResponse:
 def retry_task(task_id: TaskId, services: ServicesDep) -> TaskHandle:
     """Run a finished task again, as a new attempt of the same task."""
     return services.tasks.retry(task_id)
+
+
+@router.post("/tasks/cancel", responses=problems(), dependencies=[requires(Scope.OPERATE, bound=True)])
+def cancel_tasks(body: TaskSelection, services: ServicesDep) -> TasksActionResponse:
+    """Cancel the selected tasks that are not over, at most 1000 a call; with `dry_run` only count and list them."""
+    return services.bulk_tasks.cancel(body)
+
+
+@router.post("/tasks/retry", responses=problems(), dependencies=[requires(Scope.OPERATE, bound=True)])
+def retry_tasks(body: TaskSelection, services: ServicesDep) -> TasksActionResponse:
+    """Run the selected tasks again that are over, at most 1000 a call; with `dry_run` only count and list them."""
+    return services.bulk_tasks.retry(body)
 
 
 @router.get("/tasks/{task_id}/attempts", responses=problems(404), dependencies=[requires(Scope.READ, bound=True)])

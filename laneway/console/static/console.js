@@ -31,7 +31,8 @@
 
   // --- notices
 
-  function tell(text, kind = "good") {
+  // `undo`: what a button in the notice does; such a notice stays until it is closed.
+  function tell(text, kind = "good", undo = null) {
     const toast = document.createElement("div");
     toast.className = `toast ${kind}`;
     toast.textContent = text;
@@ -41,9 +42,17 @@
     close.textContent = "×";
     close.setAttribute("aria-label", "Close");
     close.addEventListener("click", () => toast.remove());
+    if (undo) {
+      const back = document.createElement("button");
+      back.type = "button";
+      back.className = "small";
+      back.textContent = "Undo";
+      back.addEventListener("click", () => { toast.remove(); undo(); });
+      toast.append(back);
+    }
     toast.append(close);
     $("#toasts").append(toast);
-    if (kind === "good") setTimeout(() => toast.remove(), 6000);
+    if (kind === "good" && !undo) setTimeout(() => toast.remove(), 6000);
   }
 
   function tellAfterReload(text) {
@@ -115,7 +124,7 @@
 
   // A form that asks first what it would do: data-bulk is the call; the answer of a dry run has `matched`.
   async function bulk(form, body) {
-    const { bulk: request, verb, noun } = form.dataset;
+    const { bulk: request, undo, verb, noun } = form.dataset;
     try {
       const trial = await call(request, { ...body, dry_run: true });
       if (!trial.matched) return tell(`Nothing matches: there is no ${noun} to ${verb}.`, "bad");
@@ -123,7 +132,16 @@
       if (!(await ask(`${verb[0].toUpperCase()}${verb.slice(1)} ${number}?`, `For example ${trial.samples.slice(0, 3).join(", ")}.`, verb))) return;
       const found = await call(request, body);
       const refused = Object.keys(found.refused ?? {}).length;
-      tell(`${found.done} of ${found.matched}: ${verb} is done.${refused ? ` ${refused} were refused: ${Object.values(found.refused)[0]}` : ""}`, refused ? "bad" : "good");
+      const text = `${found.done} of ${found.matched}: ${verb} is done.${found.more ? " More match: repeat it." : ""}${refused ? ` ${refused} were refused: ${Object.values(found.refused)[0]}` : ""}`;
+      tell(text, refused ? "bad" : "good", undo && found.ids?.length ? () => takeBack(undo, found.ids) : null);
+      refresh();
+    } catch (error) { tell(error.message, "bad"); }
+  }
+
+  async function takeBack(request, ids) {
+    try {
+      const found = await call(request, { ids });
+      tell(`Taken back for ${found.done} of ${ids.length}.`);
       refresh();
     } catch (error) { tell(error.message, "bad"); }
   }

@@ -42,6 +42,7 @@ READ = {
     *("/conversations/tasks/queues/status", "/conversations/tasks/active", "/conversations/tasks/{task_id}/status"),
 }
 OPERATE = {
+    *("/tasks/cancel", "/tasks/retry"),
     *("/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/conversations/tasks/{task_id}/cancel"),
     *("/api/workflows/{workflow_id}/cancel", "/api/workflows/{workflow_id}/retry"),
     "/api/workflows/{workflow_id}/signals/{name}",
