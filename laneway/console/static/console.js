@@ -7,13 +7,13 @@
 
   // --- times
 
-  function duration(seconds) {
+  function duration(seconds, most = 2) {
     if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
     const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
     const parts = [];
     let rest = Math.round(seconds);
     for (const [size, unit] of units) {
-      if (rest >= size && parts.length < 2) { parts.push(`${Math.floor(rest / size)} ${unit}`); rest %= size; }
+      if (rest >= size && parts.length < most) { parts.push(`${Math.floor(rest / size)} ${unit}`); rest %= size; }
       else if (parts.length) break;
     }
     return parts.join(" ");
@@ -23,7 +23,7 @@
     const now = Date.now();
     for (const time of $$("time[data-ago], time[data-since]", root)) {
       const seconds = (now - Date.parse(time.dateTime)) / 1000;
-      let text = duration(Math.abs(seconds));
+      let text = duration(Math.abs(seconds), "ago" in time.dataset ? 1 : 2);
       if ("ago" in time.dataset) text = Math.abs(seconds) < 1 ? "now" : seconds > 0 ? `${text} ago` : `in ${text}`;
       if (time.textContent !== text) time.textContent = text;
     }
