@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+from laneway.api.event_loop_lag import watched_event_loop
 from laneway.platform.platform import Platform
 from laneway.platform.signing_check import check_signing
 from laneway.platform.submission.outbox import Relay
@@ -24,7 +25,8 @@ async def serving(platform: Platform) -> AsyncGenerator[None]:
     relay.start()
     try:
         with _on_stop_signal(platform.event_stream.stop):
-            yield
+            async with watched_event_loop():
+                yield
     finally:
         platform.event_stream.stop()
         relay.stop()

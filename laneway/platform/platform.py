@@ -29,6 +29,7 @@ from laneway.platform.flow.queue_limits import QueueLimits, stored_rate_limits
 from laneway.platform.history.event_stream import EventStream
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.statistics import Statistics
+from laneway.platform.metrics.metrics import Metrics
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.installation import Installation
@@ -127,6 +128,10 @@ class Platform:
     @cached_property
     def statistics(self) -> Statistics:
         return Statistics(self.database, self.recorder)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return Metrics(self.database, self.broker)
 
     @cached_property
     def tasks(self) -> TaskManager:

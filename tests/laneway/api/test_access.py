@@ -31,7 +31,7 @@ PUBLIC = {
 """The routes that everybody may use: probes, what is signed, and the pages of a login."""
 SCOPES = {*Scope, "tasks:submit:process_document_task", "documents", "leads", "conversations"}
 READ = {
-    *("/openapi.json", "/docs", "/stats", "/workers", "/task-names"),
+    *("/openapi.json", "/docs", "/stats", "/workers", "/task-names", "/metrics"),
     *("/tasks", "/tasks/{task_id}", "/tasks/{task_id}/attempts", "/tasks/{task_id}/events"),
     *("/queues", "/queues/{queue}/limits", "/dead-letters", "/dead-letters/groups", "/dead-letters/{task_id}"),
     *("/api/workflow-definitions", "/api/workflows", "/api/workflows/{workflow_id}"),
