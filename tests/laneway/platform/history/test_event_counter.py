@@ -153,6 +153,7 @@ def test_a_lost_attempt_counts_as_lost_and_its_time_does_not(platform: Platform)
 
 
 def test_unknown_names_are_counted_together(platform: Platform) -> None:
+    platform.broker.prepare()  # it enables the journals
     for number in range(3):
         platform.app.send_task(f"nobody.knows.{number}", queue=QUEUE)
     platform.recorder.catch_up()
