@@ -157,7 +157,8 @@ def _queue(stats: QueueStats, lags: QueueLags, *, now: float) -> QueueReading:
 
 def _named(alive: Sequence[str], known: Sequence[str]) -> dict[str, bool]:
     """Name → whether the worker is alive, of at most `MAX_WORKERS`; the live ones come first."""
-    return dict(list((dict.fromkeys(known, False) | dict.fromkeys(alive, True)).items())[-MAX_WORKERS:])
+    live, silent = dict.fromkeys(alive, True), {name: False for name in known if name not in alive}
+    return dict(list((live | silent).items())[:MAX_WORKERS])
 
 
 def _age(since: int | None, *, now: float) -> float:
