@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, cast
 from laneway.engine.engine import Engine
 from laneway.engine.journal import cursor_order
 
-MAX_LABELS: Final = 200
+MAX_LABELS: Final = 100
 """The most labels of the counters of one queue. What has another label is counted under `OTHER`."""
 OTHER: Final = "(other)"
 Counts: TypeAlias = Mapping[tuple[str, str], int]

@@ -184,6 +184,14 @@ class Prometheus:
         with self.log.open("wb") as log:
             self.process = psutil.Popen(argv, cwd=folder, stdout=log, stderr=log, start_new_session=True)
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30, trust_env=False)
+        self.ready = f"http://127.0.0.1:{port}/-/ready"
+
+    def is_ready(self) -> bool:
+        """Whether it answers queries."""
+        try:
+            return self.http.get(self.ready).status_code == 200
+        except httpx.HTTPError:
+            return False
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """What an expression gives now; it must be valid."""
@@ -193,10 +201,7 @@ class Prometheus:
 
     def value(self, expression: str) -> float | None:
         """The value of an expression that gives one, or None."""
-        try:
-            found = self.query(expression)
-        except httpx.HTTPError:
-            return None
+        found = self.query(expression)
         return float(found[0]["value"][1]) if found else None
 
     def close(self) -> None:
@@ -210,8 +215,11 @@ def prometheus(guarded: Site, token: str) -> Iterator[Prometheus]:
     """A Prometheus that scrapes the API of the installation."""
     target = f"127.0.0.1:{guarded.api_port}"
     server = Prometheus(installed("prometheus"), guarded.folder / "prometheus", target=target, token=token)
-    yield server
-    server.close()
+    try:
+        wait_until(server.is_ready, seconds=START_SECONDS)
+        yield server
+    finally:
+        server.close()
 
 
 def expressions() -> dict[str, str]:
