@@ -7,6 +7,7 @@ import pytest
 from laneway.engine import Engine, Message, RoundRobin
 from laneway.engine import event_counts as module
 from laneway.engine.event_counts import OTHER, EventCounts
+from tests.fixtures.waiting import wait_until
 
 QUEUE, START = "crm", "0-0"
 
@@ -85,8 +86,7 @@ def test_a_scheduled_message_waits_since_it_was_due(counts: EventCounts, engine:
     engine.put(QUEUE, Message(task_id="a", eta_ms=due))
     engine.put(QUEUE, Message(task_id="b"))
     engine.pause(QUEUE)
-    while engine.time() * 1000 <= due:
-        pass
+    wait_until(lambda: engine.time() * 1000 > due, seconds=10)
     engine.fetch(RoundRobin({QUEUE: 1}), 1)
     engine.runner.call("ZREM", engine.keys.key(QUEUE, "ready"), "b")
 

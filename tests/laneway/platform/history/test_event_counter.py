@@ -20,6 +20,7 @@ from laneway.platform.history.event_counter import BOUNDS, MORE, EventCounter
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.schemas.task import FINISHED, TaskState
 from tests.fixtures.platform import Platform
+from tests.fixtures.waiting import wait_until
 
 CHORE, QUEUE = "cleanup_old_data_task", "maintenance"
 AWAY = Raised(OSError("away"))
@@ -144,8 +145,7 @@ def test_events_that_an_earlier_version_recorded_are_not_missed_later(
 def test_a_lost_attempt_counts_as_lost_and_its_time_does_not(platform: Platform) -> None:
     platform.chore()
     platform.begun(platform.fetched(QUEUE, lease=0.05))
-    while platform.fetch(QUEUE) is None:
-        pass
+    wait_until(lambda: platform.fetch(QUEUE), seconds=10)
     platform.recorder.catch_up()
 
     assert counted(platform) == {"enqueued": 1, "started": 1, "ended:lost": 1}

@@ -18,6 +18,7 @@ from laneway.platform.metrics.readings import QueueReading
 from laneway.schemas.task import TaskState
 from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.platform import Platform
+from tests.fixtures.waiting import wait_until
 
 QUEUE = "conversations"
 
@@ -57,8 +58,7 @@ def test_a_queue_is_shown_by_state(platform: Platform, metrics: Metrics) -> None
 def test_a_lost_lease_is_counted(platform: Platform, metrics: Metrics) -> None:
     platform.chore()
     platform.fetched("maintenance", lease=0.05)
-    while platform.fetch("maintenance") is None:
-        pass
+    wait_until(lambda: platform.fetch("maintenance"), seconds=10)
 
     assert queue(metrics, "maintenance").totals["expired"] == 1
 
