@@ -19,7 +19,7 @@ router = APIRouter(tags=["metrics"])
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={**problems(), 200: {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}},
+    responses=problems(),
     dependencies=[requires(Scope.READ)],
 )
 async def show_metrics(services: ServicesDep) -> Response:
