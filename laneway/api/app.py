@@ -20,6 +20,7 @@ from laneway.api.routers import (
     destinations,
     health,
     login,
+    metrics,
     outbound_webhooks,
     queues,
     sessions,
@@ -33,7 +34,7 @@ from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
     *(tasks, queues, dead_letters, workflows, outbound_webhooks, destinations),
-    *(audit_log, health, login, sessions),
+    *(audit_log, health, metrics, login, sessions),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+from laneway.api.event_loop_lag import watched_event_loop
 from laneway.platform.history.sampler import Sampler
 from laneway.platform.platform import Platform
 from laneway.platform.signing_check import check_signing
@@ -29,7 +30,8 @@ async def serving(platform: Platform) -> AsyncGenerator[None]:
     sampler.start()
     try:
         with _on_stop_signal(platform.event_stream.stop):
-            yield
+            async with watched_event_loop():
+                yield
     finally:
         platform.event_stream.stop()
         sampler.stop()

@@ -29,6 +29,7 @@ from laneway.platform.flow.queue_limits import QueueLimits, stored_rate_limits
 from laneway.platform.history.event_stream import EventStream
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.statistics import Statistics
+from laneway.platform.metrics.metrics import Metrics
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.installation import Installation
@@ -142,6 +143,10 @@ class Platform:
         from laneway.platform.history.queue_samples import QueueSamples
 
         return QueueSamples(self.database, self.overviews)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return Metrics(self.database, self.broker)
 
     @cached_property
     def tasks(self) -> TaskManager:

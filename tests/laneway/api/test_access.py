@@ -34,7 +34,7 @@ SCOPES = {*Scope, "tasks:submit:process_document_task", "documents", "leads", "c
 PAGES: dict[str, str] = {}
 """The pages of the console that need another scope than `tasks:read`."""
 READ = {
-    *("/openapi.json", "/docs", "/stats", "/workers", "/task-names"),
+    *("/openapi.json", "/docs", "/stats", "/workers", "/task-names", "/metrics"),
     *("/tasks", "/tasks/{task_id}", "/tasks/{task_id}/attempts", "/tasks/{task_id}/events"),
     *("/queues", "/queues/{queue}/limits", "/dead-letters", "/dead-letters/groups", "/dead-letters/{task_id}"),
     *("/api/workflow-definitions", "/api/workflows", "/api/workflows/{workflow_id}"),
