@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+from laneway.platform import tracing
 from laneway.platform.platform import Platform
 from laneway.platform.signing_check import check_signing
 from laneway.platform.submission.outbox import Relay
@@ -29,6 +30,7 @@ async def serving(platform: Platform) -> AsyncGenerator[None]:
         platform.event_stream.stop()
         relay.stop()
         platform.close()
+        tracing.stop()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from laneway.platform.history.adoption import is_not_signed
 from laneway.platform.registry import registry
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions, accept, row_of
+from laneway.platform.tracing.carrier import CARRIER
 from laneway.schemas.payload import EndedTask
 from laneway.schemas.task import FINISHED, TaskState
 
@@ -38,7 +39,10 @@ def submit_on_failure(session: Session, ended: Iterable[TaskRun], settings: Task
             SubmitOptions(id=_task_id(run.id, number)),
             settings,
         )
-        accept(session, values | {"state": TaskState.ACCEPTED, "published_at": None, "request_id": run.request_id})
+        values |= {"state": TaskState.ACCEPTED, "published_at": None, "request_id": run.request_id}
+        if CARRIER in run.options:  # it belongs to the trace of the task that has ended
+            values["options"] = values["options"] | {CARRIER: run.options[CARRIER]}
+        accept(session, values)
 
 
 def _task_id(ended_task_id: str, attempts: int) -> str:

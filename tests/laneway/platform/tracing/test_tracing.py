@@ -1,0 +1,94 @@
+"""Traces that are off cost nothing, and the packages that they need are asked for in one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib import util
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from laneway.platform import tracing
+from laneway.platform.db.session import Database
+from laneway.platform.errors import ConfigError
+from laneway.platform.settings.tracing import TracingSettings
+from laneway.platform.tracing.carrier import CARRIER
+from tests.fixtures.platform import Platform
+
+WORKERS_MODULES = """
+import sys
+from app.core.celery_app import celery_app
+from laneway.platform.celery_app import load_tasks
+import laneway.worker.prefork, laneway.worker.bootstep, laneway.transport.transport, laneway.results.backend
+load_tasks(celery_app)
+print([name for name in sys.modules if name.startswith("opentelemetry")])
+"""
+
+
+@pytest.fixture
+def platform_database(sqlite_database: Database) -> Database:
+    """One database is enough here."""
+    return sqlite_database
+
+
+@contextmanager
+def counted_calls() -> Generator[Counter[str]]:
+    """Count the calls of Python functions by the files that they are in, while the block runs."""
+    calls = Counter[str]()
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call":
+            calls[frame.f_code.co_filename] += 1
+
+    sys.setprofile(note)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+def of_traces(calls: Counter[str]) -> dict[str, int]:
+    return {file: number for file, number in calls.items() if "opentelemetry" in file or "/platform/tracing/" in file}
+
+
+def test_a_submission_and_an_attempt_call_nothing_of_traces_that_are_off(platform: Platform) -> None:
+    assert tracing.active is None
+    platform.message()
+    with counted_calls() as calls:
+        id = platform.message()
+        platform.work()
+
+    assert calls.total() > 100, "they are counted"
+    assert of_traces(calls) == {}
+    assert CARRIER not in platform.row(id).options
+
+
+def test_a_worker_without_traces_imports_nothing_of_opentelemetry() -> None:
+    done = subprocess.run([sys.executable, "-c", WORKERS_MODULES], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]", done.stdout
+
+
+def test_a_process_without_the_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = util.find_spec
+    missing = "opentelemetry.exporter.otlp.proto.http"
+    monkeypatch.setattr("laneway._extras.find_spec", lambda name: None if name == missing else find(name))
+    settings = TracingSettings(_env_file=None, endpoint="http://127.0.0.1:4318")  # pyright: ignore[reportCallIssue]
+
+    with pytest.raises(ConfigError) as refused:
+        tracing.start(settings)
+
+    assert str(refused.value) == "TRACING_ENDPOINT needs the extra: pip install 'laneway[tracing]'"
+    assert tracing.active is None
+
+
+def test_without_an_endpoint_and_with_the_standard_switch_there_are_no_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    tracing.start(TracingSettings(_env_file=None))  # pyright: ignore[reportCallIssue]
+    assert tracing.active is None
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    tracing.start(TracingSettings(_env_file=None, endpoint="http://127.0.0.1:4318"))  # pyright: ignore[reportCallIssue]
+    assert tracing.active is None
