@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Event, Thread, get_ident
@@ -46,9 +47,10 @@ class QueueLimits:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> QueueLimits:
         """The standard variables of batch processors, where they are set. Raises ConfigError."""
-        size = _number(environment, "OTEL_BSP_MAX_QUEUE_SIZE", cls.size)
-        batch = _number(environment, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", min(cls.batch, size))
-        delay = _number(environment, "OTEL_BSP_SCHEDULE_DELAY", round(cls.delay * 1000))
+        usual = cls()
+        size = _number(environment, "OTEL_BSP_MAX_QUEUE_SIZE", usual.size)
+        batch = _number(environment, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", min(usual.batch, size))
+        delay = _number(environment, "OTEL_BSP_SCHEDULE_DELAY", round(usual.delay * 1000))
         if batch > size:
             raise ConfigError("OTEL_BSP_MAX_EXPORT_BATCH_SIZE must not be larger than OTEL_BSP_MAX_QUEUE_SIZE")
         return cls(size, batch, delay / 1000)
@@ -104,10 +106,19 @@ class SpanQueue(SpanProcessor):
         if self._closed:
             return
         self._closed = True
-        if not self._flush(_Flush(is_last=True), FLUSH_SECONDS) and self._sending:
-            self._collector.note_failure()
-            self._collector.note_lost(self._sending + self._waiting.qsize() - 1)
+        if not self._flush(_Flush(is_last=True), FLUSH_SECONDS):
+            self._give_up()
         self._exporter.shutdown()
+
+    def _give_up(self) -> None:
+        """Drop what could not be sent in time."""
+        lost = self._sending
+        with suppress(Empty):
+            while True:
+                lost += isinstance(self._waiting.get_nowait(), ReadableSpan)
+        if lost:
+            self._collector.note_failure()
+            self._collector.note_lost(lost)
 
     def _flush(self, flush: _Flush, seconds: float) -> bool:
         self._waiting.put(flush)

@@ -83,13 +83,13 @@ class Spans:
         """
         parent, sender = _parent(carrier_of(run.options)), trace.get_current_span().get_span_context()
         known = trace.get_current_span(parent).get_span_context()
-        is_elsewhere = sender.is_valid and sender.span_id != known.span_id
+        is_sent_again = run.published_at != run.accepted_at and sender.is_valid and sender.span_id != known.span_id
         span = self._tracer.start_span(
             f"publish {run.name}",
             context=parent,
             kind=SpanKind.PRODUCER,
             attributes=_messaging("publish", "send", run.name, id=run.id, queue=run.queue),
-            links=[Link(sender)] if is_elsewhere and known.is_valid else (),
+            links=[Link(sender)] if is_sent_again else (),
         )
         return Publication(span)
 

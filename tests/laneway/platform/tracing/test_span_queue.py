@@ -140,7 +140,7 @@ def test_a_collector_that_refuses_is_logged_once_and_what_waits_is_bounded(
         sent.make("x")
         wait_until(lambda: len(lost(lines)) > 1, seconds=10)
     assert lost(lines)[1]["spans"] > 1900, "the lines between were counted"
-    assert "refused" in lost(lines)[1]["reason"]
+    assert "Failed to export" in lost(lines)[1]["reason"]
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
