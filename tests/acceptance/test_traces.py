@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from secrets import token_hex
 from time import monotonic
 
@@ -218,3 +220,54 @@ def test_a_collector_that_is_away_delays_nothing_and_is_logged_once(traced: Trac
     assert took < 15
     assert len(re.findall("spans are lost", node.output())) == 1, node.output()
     assert "Traceback" not in node.output()
+
+
+def test_a_caller_with_a_context_that_is_not_valid_begins_a_trace(traced: Traced) -> None:
+    """And it cannot fill the log."""
+    bad = ("", "00", "x" * 30_000, f"00-{'0' * 32}-{'b' * 16}-01", f"00-{'A' * 32}-{'b' * 16}-01", "00-\xff-\xff-01")
+    before = len(traced.api.output().splitlines())
+    ids = list[str]()
+    for value in bad:
+        headers = {"traceparent": value.encode("latin-1"), "tracestate": b"=" * 600, "baggage": b"," * 9000}
+        response = traced.site.http.post("/tasks", json={"name": "cleanup_old_data_task"}, headers=headers)
+        assert response.status_code == 202, response.text
+        ids.append(response.json()["task_id"])
+
+    traces = {traced.site.get(f"/tasks/{id}")["trace_id"] for id in ids}
+    assert len(traces) == len(bad) and None not in traces
+    added = traced.api.output().splitlines()[before:]
+    assert [line for line in added if "request" not in line and "task accepted" not in line] == []
+
+
+def test_a_broker_without_the_engine_has_traces_and_links_of_retries(traced: Traced, tmp_path: Path) -> None:
+    endpoint = {"TRACING_ENDPOINT": traced.collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    with running_site(tmp_path, BROKER_TRANSPORT="celery", **endpoint) as site:
+        site.worker("stock")
+        id = site.submit(FAILING, {"times": 1})
+        site.until(id)
+        first = wait_until(lambda: of_task(traced, id, "CONSUMER", failed=True), seconds=20)[0]
+        (again,) = wait_until(lambda: of_task(traced, id, "PRODUCER"), seconds=20)
+        (second,) = wait_until(lambda: of_task(traced, id, "CONSUMER", failed=False), seconds=20)
+
+    assert (again.links, second.parent) == ((first.id,), again.id)
+    assert {span.trace_id for span in (first, again, second)} == {first.trace_id}
+
+
+def of_task(traced: Traced, id: str, kind: str, *, failed: bool = False) -> list[CollectedSpan]:
+    """The spans of a task of this kind."""
+    found = [span for span in list(traced.collector.spans) if span.attributes.get("messaging.message.id") == id]
+    return [span for span in found if (span.kind, span.failed) == (kind, failed)]
+
+
+def test_the_end_of_the_api_sends_its_last_spans(traced: Traced) -> None:
+    assert traced.api.stop() in (0, -signal.SIGTERM)
+    api = traced.site.api(OTEL_BSP_SCHEDULE_DELAY="999999")
+    _, trace_id, _ = traced.request("/tasks", {"name": "cleanup_old_data_task"})
+    assert not traced.collector.of_trace(trace_id)
+
+    api.stop()
+
+    assert {span.name for span in traced.collector.of_trace(trace_id)} >= {
+        "POST /tasks",
+        "submit cleanup_old_data_task",
+    }

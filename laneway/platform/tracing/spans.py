@@ -11,7 +11,7 @@ payload or a result.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -76,6 +76,15 @@ class Spans:
         span.end()
         return headers
 
+    @contextmanager
+    def within(self, options: Mapping[str, Any]) -> Generator[None]:
+        """What is submitted in this block belongs to the trace of a row with these options."""
+        token = contexts.attach(_parent(carrier_of(options)))
+        try:
+            yield
+        finally:
+            contexts.detach(token)
+
     def publish(self, run: TaskRun) -> Publication:
         """The way of one message to the broker. It belongs to the trace of the row, whoever sends it.
 
@@ -84,13 +93,14 @@ class Spans:
         parent, sender = _parent(carrier_of(run.options)), trace.get_current_span().get_span_context()
         known = trace.get_current_span(parent).get_span_context()
         is_sent_again = run.published_at != run.accepted_at and sender.is_valid and sender.span_id != known.span_id
-        span = self._tracer.start_span(
-            f"publish {run.name}",
-            context=parent,
-            kind=SpanKind.PRODUCER,
-            attributes=_messaging("publish", "send", run.name, id=run.id, queue=run.queue),
-            links=[Link(sender)] if is_sent_again else (),
-        )
+        with with_ids(trace_id=_own_trace(run.id)):
+            span = self._tracer.start_span(
+                f"publish {run.name}",
+                context=parent,
+                kind=SpanKind.PRODUCER,
+                attributes=_messaging("publish", "send", run.name, id=run.id, queue=run.queue),
+                links=[Link(sender)] if is_sent_again else (),
+            )
         return Publication(span)
 
     # --- running
@@ -102,8 +112,7 @@ class Spans:
         next attempt can name it, also after a crash.
         """
         parent = _parent(checked(headers))
-        own_trace = int.from_bytes(sha256(attempt.task_id.encode()).digest()[:16], "big")
-        known = trace.get_current_span(parent).get_span_context()
+        known, own_trace = trace.get_current_span(parent).get_span_context(), _own_trace(attempt.task_id)
         trace_id = known.trace_id if known.is_valid else own_trace
         attributes = _messaging("process", "process", attempt.name, id=attempt.task_id, queue=attempt.queue)
         attributes |= {"laneway.task.attempt": attempt.number, "messaging.client.id": attempt.worker}
@@ -133,14 +142,7 @@ class Spans:
 
         The receiver belongs to somebody else, so it does not get the `tracestate`, which is for parties of the trace.
         """
-        parts = urlsplit(url)
-        attributes: dict[str, str | int] = {
-            "http.request.method": "POST",
-            "url.full": masked(display_url(url)),
-            "server.address": parts.hostname or "",
-            "server.port": parts.port or (443 if parts.scheme == "https" else 80),
-        }
-        with self._current("POST", kind=SpanKind.CLIENT, attributes=attributes) as span:
+        with self._current("POST", kind=SpanKind.CLIENT, attributes=_post(url)) as span:
             own = {name: value for name, value in self.current().items() if name == PARENT}
             response = send(headers=headers | own)
             span.set_attribute("http.response.status_code", response.status)
@@ -210,9 +212,28 @@ def _messaging(name: str, kind: str, task: str, *, id: str, queue: str) -> dict[
     }
 
 
+def _post(url: str) -> dict[str, str | int]:
+    """Attributes of the conventions for clients of HTTP. An address that cannot be read is refused by who sends."""
+    attributes: dict[str, str | int] = {"http.request.method": "POST"}
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        attributes |= {
+            "server.address": parts.hostname or "",
+            "server.port": port,
+            "url.full": masked(display_url(url)),
+        }
+    return attributes
+
+
 def _parent(headers: dict[str, str]) -> contexts.Context:
     """The context that headers describe. Without them it is empty: the current span is no parent."""
     return _W3C.extract(headers, contexts.Context())
+
+
+def _own_trace(task_id: str) -> int:
+    """The id of the trace of a task that was sent without one: all its attempts are in it."""
+    return int.from_bytes(sha256(task_id.encode()).digest()[:16], "big")
 
 
 def _span_id(call: bytes) -> int | None:

@@ -193,7 +193,7 @@ def test_an_attempt_started_twice_because_the_reply_was_lost_counts_once(
 ) -> None:
     journaled.put(QUEUE, Message(task_id="a"))
     lease = fetch(journaled)[0].lease
-    lost_reply = lose_reply(LostReply([LeaseStatus.DONE, 1]))
+    lost_reply = lose_reply(LostReply([LeaseStatus.DONE, 1, b""]))
 
     assert journaled.start_attempt(lease, worker="w")[:2] == (LeaseStatus.DONE, 1)
     assert lost_reply.lost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from laneway.engine import AckAction, Delivery, Engine, LeaseStatus, Message, RoundRobin
+from laneway.engine.lease import HandOn
 from tests.fixtures.waiting import wait_until
 
 QUEUE = "q"
@@ -43,6 +44,21 @@ def test_an_attempt_after_a_lost_worker_is_told_of_the_lost_one(engine: Engine) 
     begun(engine, b"call-one", lease_ms=SHORT_MS)
 
     _, previous = begun(engine, b"call-two")
+
+    assert previous == b"call-one"
+
+
+def test_a_hand_on_between_two_attempts_loses_nothing(engine: Engine, engine_url: str) -> None:
+    engine.put(QUEUE, Message(task_id="a"))
+    first, _ = begun(engine, b"call-one")
+    engine.finish_attempt(first.lease, AckAction.RETRY)
+    engine.ack([first])
+    engine.hand_on([fetched(engine)], HandOn(longest=60, reason="unknown", error="nobody knows it"))
+    other = Engine.from_url(engine_url, owner="other")
+    try:
+        _, previous = begun(other, b"call-two")
+    finally:
+        other.close()
 
     assert previous == b"call-one"
 

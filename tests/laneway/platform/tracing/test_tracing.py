@@ -74,6 +74,15 @@ def test_what_a_worker_loads_needs_nothing_of_opentelemetry() -> None:
     assert done.stdout.strip() == "[]", done.stdout
 
 
+def test_a_sender_without_traces_passes_on_the_context_of_a_row_and_nothing_else(platform: Platform) -> None:
+    run = platform.row(platform.message())
+    given = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "shop=1"}
+    for kept, sent in ((given, given), ({"traceparent": "hunter2"}, {}), ("hunter2", {}), (None, {})):
+        run.options = {CARRIER: kept}
+        headers = platform.broker.messages.build(run, delay=0, priority=3).headers
+        assert {name: headers[name] for name in given if name in headers} == sent
+
+
 def test_a_process_without_the_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     find = util.find_spec
     missing = "opentelemetry.exporter.otlp.proto.http"
