@@ -4,8 +4,8 @@ It stands in for the SDK's `BatchSpanProcessor`, with three differences:
 
 1. It does nothing at a fork. The SDK's processor starts its thread anew in every forked process, and a child that
    confines itself must not have threads.
-2. No lock is taken when a span ends. A task can be interrupted between any two instructions (`TaskCancelled`), and a
-   lock that was taken and never released would stop the process.
+2. It takes no lock when a span ends. A task can be interrupted between any two instructions (`TaskCancelled`), and a
+   lock that all spans share and that is never released would stop the process.
 3. `flush` has a deadline.
 
 It is bounded: spans beyond the size of the queue are dropped and counted.
