@@ -16,6 +16,7 @@ from tests.fixtures.forking import run_in_child
 from tests.fixtures.span_collector import SpanCollector
 
 Make = Callable[..., ProcessProvider]
+SET_PROVIDER = trace.set_tracer_provider
 
 
 @pytest.fixture
@@ -52,6 +53,23 @@ def test_a_tracer_works_in_forked_processes_each_of_which_sends_its_own_spans(
     assert sorted(span.name for span in span_collector.spans) == ["child", "child", "parent"]
     processes = {span.process for span in span_collector.named("child")}
     assert len(processes) == 2 and os.getpid() not in processes
+
+
+def test_the_spans_of_a_programs_own_code_are_sent_too(make: Make, span_collector: SpanCollector) -> None:
+    """In a fork, because the provider of a process can be set once."""
+    settings = TracingSettings(_env_file=None, endpoint=span_collector.url)  # pyright: ignore[reportCallIssue]
+    tracer = trace.get_tracer("shop")  # as a module does that is imported before traces begin
+
+    def work() -> None:
+        trace.set_tracer_provider = SET_PROVIDER
+        provider = ProcessProvider(settings)
+        with provider.get_tracer("laneway").start_as_current_span("attempt"), tracer.start_as_current_span("own"):
+            pass
+        provider.close()
+
+    run_in_child(work)
+    (attempt,), (own,) = span_collector.named("attempt"), span_collector.named("own")
+    assert own.parent == attempt.id
 
 
 def test_a_forked_process_has_no_thread_before_its_first_span(make: Make) -> None:
