@@ -14,6 +14,7 @@ from laneway.api.access import Authentication
 from laneway.api.host_check import HostCheck
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
+from laneway.api.request_spans import request_telemetry
 from laneway.api.routers import (
     audit_log,
     dead_letters,
@@ -62,6 +63,7 @@ def make_api(
         docs_url=None,
         openapi_url=None,
         redoc_url=None,  # FastAPI's page loads its script from elsewhere, and is blank without a network
+        telemetry=request_telemetry(platform.settings.tracing),
     )
     app.state.services = platform
     app.state.waiting = WaitingRequests(platform.settings.connections)

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from laneway.api.event_loop_lag import watched_event_loop
+from laneway.platform import tracing
 from laneway.platform.history.sampler import Sampler
 from laneway.platform.platform import Platform
 from laneway.platform.signing_check import check_signing
@@ -37,6 +38,7 @@ async def serving(platform: Platform) -> AsyncGenerator[None]:
         sampler.stop()
         relay.stop()
         platform.close()
+        tracing.stop()
 
 
 @contextmanager

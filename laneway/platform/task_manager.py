@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from laneway.platform import tracing
 from laneway.platform.access.quotas import Quotas
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
@@ -22,7 +23,7 @@ from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.submission.acceptance import SubmitOptions, spec_of
 from laneway.platform.submission.admission import Admission
 from laneway.platform.submission.outbox import Outbox, Submission, SubmissionTransaction
 from laneway.platform.submission.submitter import Submitter
@@ -77,6 +78,9 @@ class TaskManager:
             options = SubmitOptions(id=id, priority=priority, delay=delay)
         elif id is not None or priority is not None or delay:
             raise TypeError("submit() takes either options or id, priority and delay: set them in the options.")
+        if (spans := tracing.active) is not None:
+            with spans.submission(spec_of(task).name):
+                return self._submitter.submit(task, payload, options)
         return self._submitter.submit(task, payload, options)
 
     def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:

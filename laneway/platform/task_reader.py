@@ -21,6 +21,7 @@ from laneway.platform.logging import without_secrets
 from laneway.platform.queues import queues as declared
 from laneway.platform.sealing import shown_payload
 from laneway.platform.settings import TaskSettings
+from laneway.platform.tracing.carrier import recorded_trace
 from laneway.schemas.task import FINISHED, WAITING, QueueFigures, TaskDetails, TaskState, TaskStatus
 from laneway.schemas.worker import WorkerView
 
@@ -66,7 +67,8 @@ class TaskReader:
         with self._database.reading() as session:
             serving = workers.serving(session, now=clock.now()).get(run.queue, 0)
         status = describe(run, waiting_for=self._waiting_for(run, serving=serving))
-        return TaskDetails(**dict(status), payload=without_secrets(shown_payload(run.payload)))
+        payload = without_secrets(shown_payload(run.payload))
+        return TaskDetails(**dict(status), payload=payload, trace_id=recorded_trace(run.options))
 
     def search(
         self, which: Filter, *, before: int | None = None, limit: int = 50

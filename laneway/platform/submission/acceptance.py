@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
 from laneway.engine import Durability, Unique, UniqueMode
-from laneway.platform import clock
+from laneway.platform import clock, tracing
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox, task_events, task_runs
 from laneway.platform.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
@@ -28,6 +28,7 @@ from laneway.platform.queues import queues as declared
 from laneway.platform.registry import TaskRef, TaskSpec, registry
 from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened_if_possible, opened_payload
 from laneway.platform.settings import TaskSettings
+from laneway.platform.tracing.carrier import CARRIER
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
 
@@ -123,6 +124,9 @@ def row_of(
         data, digest = settings.sealer.payload(spec, data), settings.sealer.keyed_digest(digest)
     if stored:
         data = settings.payload_store.stored(data, id=id, size=size)
+    kept = _stored_options(options)
+    if (spans := tracing.active) is not None:
+        kept[CARRIER] = spans.carrier(spec.name)
     return {
         "id": id,
         "name": spec.name,
@@ -135,7 +139,7 @@ def row_of(
         "max_retries": _first_given(options.max_retries, spec.max_retries, settings.max_retries),
         "request_id": structlog.contextvars.get_contextvars().get("request_id"),
         "tags": sorted(set(options.tags)),
-        "options": _stored_options(options),
+        "options": kept,
         "accepted_at": now,
         "published_at": now,
         "due_at": _after(now, options.delay) if options.delay > 0 else None,
