@@ -15,7 +15,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.history.adoption import is_not_signed
 from laneway.platform.registry import registry
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import SubmitOptions, accept, row_of
+from laneway.platform.submission.acceptance import SubmitOptions, accept, row_of, store_large
 from laneway.schemas.payload import EndedTask
 from laneway.schemas.task import FINISHED, TaskState
 
@@ -38,6 +38,7 @@ def submit_on_failure(session: Session, ended: Iterable[TaskRun], settings: Task
             SubmitOptions(id=_task_id(run.id, number)),
             settings,
         )
+        store_large([values], settings)
         accept(session, values | {"state": TaskState.ACCEPTED, "published_at": None, "request_id": run.request_id})
 
 
