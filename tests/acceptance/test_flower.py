@@ -87,6 +87,7 @@ def test_flower_shows_results_errors_and_arguments_without_secrets(site: Site) -
 
     shown = {path: page(site, path, login) for path in paths}
     gate.open()
+    site.until_all_over([running, by_celery])
 
     for path, content in shown.items():
         assert "planted-4711" not in content, path

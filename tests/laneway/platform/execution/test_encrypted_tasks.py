@@ -261,11 +261,11 @@ def test_stored_values_are_encrypted_again_with_the_new_key(sealed: Sealed, monk
     before = work.uses(older)
     assert before.messages == 2, "one of them carries an encrypted call in its chain"
     assert before.rows == 2 * 4 + 1 + 4 + 1, "payload and result of the 4 notes, the chained payload, steps, waiting"
-    assert before.results == 4
+    assert before.results == 5, "of the 4 notes, and the call of the chained task in its result"
     seen: list[Amounts] = []
     monkeypatch.setattr("laneway.platform.operations.reencryption.BATCH", 2)
-    assert work.run(seen.append) == Amounts(rows=before.rows, results=4)
-    assert seen[-1] == Amounts(rows=before.rows, results=4)
+    assert work.run(seen.append) == Amounts(rows=before.rows, results=5)
+    assert seen[-1] == Amounts(rows=before.rows, results=5)
     assert len(seen) > 3
     assert work.uses(older) == Amounts(messages=2)
     assert [opened(sealed.platform.row(id).result)["answer"] for id in ended] == [PLANTED] * 3
