@@ -14,9 +14,9 @@ from laneway.platform.payload_store import is_stored
 from laneway.platform.sealing import form_of, opened
 from laneway.schemas.task import TaskState
 from tests.laneway.platform.execution.test_encrypted_tasks import QUEUE
-from tests.laneway.platform.submission.test_stored_payloads import LARGE, Stored, stored
+from tests.laneway.platform.submission.test_stored_payloads import LARGE, Stored, make_stored, stored
 
-__all__ = ["stored"]
+__all__ = ["make_stored", "stored"]
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # Celery's result backend
 

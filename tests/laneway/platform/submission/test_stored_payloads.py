@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -69,21 +70,42 @@ class Stored:
         return sorted(path for path in self.folder.rglob("*") if path.is_file())
 
 
+MakeStored = Callable[..., AbstractContextManager[Stored]]
+
+
 @pytest.fixture
-def stored(
+def make_stored(
     environment: Environment, platform_database: Database, redis_urls: RedisUrls, tmp_path: Path, valkey: RunningValkey
-) -> Iterator[Stored]:
-    folder, ring = tmp_path / "payloads", tmp_path / "keys.json"
-    folder.mkdir()
-    create_ring(ring)
-    options = {"PAYLOAD_STORAGE": f"file://{folder}", "PAYLOAD_STORED_ABOVE": "2000", "KEY_RING_FILE": str(ring)}
-    settings = settings_for(environment, platform_database, redis_urls, folder=tmp_path, **options)
+) -> MakeStored:
+    """Makes a platform with a storage and a key ring; it takes further settings."""
+
+    def make(**more: str) -> AbstractContextManager[Stored]:
+        folder, ring = tmp_path / "payloads", tmp_path / "keys.json"
+        folder.mkdir(exist_ok=True)
+        create_ring(ring)
+        options = {"PAYLOAD_STORAGE": f"file://{folder}", "PAYLOAD_STORED_ABOVE": "2000", "KEY_RING_FILE": str(ring)}
+        settings = settings_for(environment, platform_database, redis_urls, folder=tmp_path, **options, **more)
+        return running_stored(settings, platform_database, valkey, folder)
+
+    return make
+
+
+@contextmanager
+def running_stored(settings: Any, database: Database, valkey: RunningValkey, folder: Path) -> Generator[Stored]:
     for declared in declared_tasks().values():
         registry.add(declared.spec, declared, source=SOURCE.format(declared.name))
-    with platform_here(settings, platform_database, valkey) as (platform, services):
-        yield Stored(platform, services, folder)
-    for name in declared_tasks():
-        registry.remove(name)
+    try:
+        with platform_here(settings, database, valkey) as (platform, services):
+            yield Stored(platform, services, folder)
+    finally:
+        for name in declared_tasks():
+            registry.remove(name)
+
+
+@pytest.fixture
+def stored(make_stored: MakeStored) -> Iterator[Stored]:
+    with make_stored() as stored:
+        yield stored
 
 
 def test_a_large_payload_is_in_the_storage_and_its_task_gets_it(stored: Stored) -> None:
