@@ -48,7 +48,8 @@ class TaskManager:
         quotas: Quotas | None = None,
     ) -> None:
         """`quotas`: None for no quotas."""
-        self.outbox = Outbox(database, broker, recorder, settings, admission=Admission(broker, quotas))
+        admission = Admission(broker, quotas, store=settings.payload_store)
+        self.outbox = Outbox(database, broker, recorder, settings, admission=admission)
         self._reader = TaskReader(database, broker, recorder, settings)
         self._submitter = Submitter(database, broker, self.outbox, self._reader, settings)
         self._user_sessions = UserSessions(database, self.outbox, settings)
@@ -95,7 +96,7 @@ class TaskManager:
     def submit_in(self, session: Session | Connection, submissions: Sequence[Submission]) -> list[TaskHandle]:
         """Accept tasks in a transaction of the caller's, who commits it; they are sent after the commit.
 
-        Raises OtherDatabase, and as `SubmissionTransaction.submit`.
+        Raises OtherDatabase, and as `SubmissionTransaction.submit` in a bounded transaction.
         """
         return self._user_sessions.submit_many(session, submissions)
 

@@ -17,7 +17,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.history.adoption import is_not_signed
 from laneway.platform.registry import registry
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import SubmitOptions, accept, row_of
+from laneway.platform.submission.acceptance import SubmitOptions, accept, row_of, store_large
 from laneway.platform.tracing.carrier import CARRIER
 from laneway.schemas.payload import EndedTask
 from laneway.schemas.task import FINISHED, TaskState
@@ -42,6 +42,7 @@ def submit_on_failure(session: Session, ended: Iterable[TaskRun], settings: Task
                 SubmitOptions(id=_task_id(run.id, number)),
                 settings,
             )
+        store_large([values], settings)
         values |= {"state": TaskState.ACCEPTED, "published_at": None, "request_id": run.request_id}
         if CARRIER in run.options:  # it belongs to the trace of the task that has ended
             values["options"] = values["options"] | {CARRIER: run.options[CARRIER]}

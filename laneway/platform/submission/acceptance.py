@@ -111,19 +111,17 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
 
 
 def row_of(
-    spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: TaskSettings, *, stored: bool = True
+    spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: TaskSettings, *, sealed: bool = True
 ) -> Row:
-    """The row of a submission. `stored`: False leaves the payload as it is, encrypted or not, however large.
+    """The row of a submission. `sealed`: False leaves the payload readable, also that of an encrypted task.
 
-    Raises InvalidPayload, PayloadTooLarge, UnknownQueue, KeysMissing, StorageUnavailable.
+    Raises InvalidPayload, PayloadTooLarge, UnknownQueue, KeysMissing.
     """
     now, id = clock.now(), options.task_id()
-    data, size = _json_of(spec, payload)
+    data = _json_of(spec, payload)
     digest = fingerprint(spec.name, data)
-    if stored and settings.sealer.seals(spec):
+    if sealed and settings.sealer.seals(spec):
         data, digest = settings.sealer.payload(spec, data), settings.sealer.keyed_digest(digest)
-    if stored:
-        data = settings.payload_store.stored(data, id=id, size=size)
     kept = _stored_options(options)
     if (spans := tracing.active) is not None:
         kept[CARRIER] = spans.carrier(spec.name)
@@ -145,6 +143,17 @@ def row_of(
         "due_at": _after(now, options.delay) if options.delay > 0 else None,
         "expires_at": _after(now, options.expires),
     }
+
+
+def store_large(rows: Sequence[Row], settings: TaskSettings) -> None:
+    """Put the large payloads of these rows into the storage, and references in their place.
+
+    It is done when nothing refuses the rows any more, so that what is refused leaves no object behind. Raises
+    StorageUnavailable.
+    """
+    store = settings.payload_store
+    for row in rows if store.url is not None else ():
+        row["payload"] = store.stored(row["payload"], id=row["id"])
 
 
 def accept(session: Session, row: Row) -> TaskRun | TaskHandle:
@@ -228,8 +237,8 @@ def _is_same_call(run: TaskRun, row: Row) -> bool:
     return row["name"] in known and fingerprint(row["name"], opened_if_possible(run.payload)) == given
 
 
-def _json_of(spec: TaskSpec, payload: Payload) -> tuple[dict[str, Any], int]:
-    """Return the payload as JSON, and its bytes. Raises InvalidPayload, PayloadTooLarge."""
+def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
+    """Return the payload as JSON. Raises InvalidPayload, PayloadTooLarge."""
     try:
         data = payload.model_dump(mode="json", exclude_none=_none_is_default(type(payload)))
     except ValueError as error:  # nested too deeply, or a number of thousands of digits
@@ -239,7 +248,7 @@ def _json_of(spec: TaskSpec, payload: Payload) -> tuple[dict[str, Any], int]:
     size = payload_bytes(data)
     if size > PAYLOAD_LIMIT:
         raise PayloadTooLarge(spec.name, size, PAYLOAD_LIMIT)
-    return data, size
+    return data
 
 
 @cache
