@@ -15,6 +15,8 @@ from tests.fixtures.site import Site, running_site
 from tests.fixtures.waiting import wait_until
 
 assert browser  # a fixture
+MISSING = {"document_id": "doc-1", "user_id": "user-1", "file_name": "missing.pdf", "r2_key": "missing.pdf"}
+"""A document that is not there: its task fails."""
 HOSTILE = "<script>document.title='taken'</script>"
 
 
@@ -25,7 +27,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         site.worker("shown")
         site.api()
         done = [site.message("conv-1", HOSTILE), site.message("conv-2")]
-        failed = site.submit("process_document_task", {"path": "not-there.pdf"})
+        failed = site.submit("process_document_task", MISSING)
         site.submit("cleanup_old_data_task", {}, delay=3600)
         site.until_all_over([*done, failed], seconds=40)
         site.services.queue_samples.take_if_due()

@@ -14,6 +14,9 @@ class Request:
     acknowledged: bool
     _already_cancelled: bool
     _already_revoked: bool
+    _argsrepr: Any
+    _eventer: Any
+    _kwargsrepr: Any
 
     def __init__(
         self,
