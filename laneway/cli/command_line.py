@@ -60,6 +60,10 @@ COMMANDS: Final = {
     "tokens": ("laneway.cli.tokens", "Tokens of the API: create, list, rotate and revoke them."),
     "keys": ("laneway.cli.keys", "Keys that sign messages and encrypt payloads: create, list, rotate and remove them."),
     "adopt": ("laneway.cli.adopt", "Take over a Celery project: review its settings, count its messages, move them."),
+    "doctor": (
+        "laneway.cli.doctor",
+        "Look for what is set up wrongly or does not work: settings, servers, workers, versions, clocks.",
+    ),
     "audit": ("laneway.cli.operations", "Count all tasks that were ever accepted, and name those that are missing."),
     "audit-log": (
         "laneway.cli.audit_log",
