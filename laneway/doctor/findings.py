@@ -11,7 +11,7 @@ F = TypeVar("F")
 
 
 class Severity(StrEnum):
-    """How bad a finding is. `ERROR`: tasks are lost, refused or stand still, or soon will be. `WARNING`: they may be."""
+    """How bad a finding is. `ERROR`: tasks are lost, refused or stand still. `WARNING`: they may be, some day."""
 
     ERROR = "error"
     WARNING = "warning"

@@ -1,4 +1,4 @@
-"""The fleet of a Celery app without the platform: what the workers answer to remote control, and the engine's queues."""
+"""The fleet of a Celery app without the platform: what workers answer to remote control, and the engine's queues."""
 
 from __future__ import annotations
 

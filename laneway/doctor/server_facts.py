@@ -200,7 +200,7 @@ def _denied(engine: Engine) -> tuple[tuple[str, ...], str]:
 
 def _is_open(engine: Engine) -> bool | None:
     """Whether the server takes commands without a login; None if that could not be tried."""
-    settings = {name: value for name, value in engine.runner.pool.connection_kwargs.items()}
+    settings = dict[str, Any](engine.runner.pool.connection_kwargs)
     if not {"username", "password"} & settings.keys() and settings.get("credential_provider") is None:
         return True  # this process has none, and the server took its commands
     without = {name: value for name, value in settings.items() if name not in ("username", "password")}

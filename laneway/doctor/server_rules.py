@@ -248,6 +248,10 @@ def slow_commands(facts: ServerFacts) -> Outcome:
     )
 
 
+def _mib(size: int) -> str:
+    return f"{size / MIB:,.0f}"
+
+
 CHECKS: Final = (
     Check("version", version, ("version",)),
     Check("role", role, ("role",)),

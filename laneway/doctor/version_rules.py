@@ -1,4 +1,4 @@
-"""The rules for versions: of Python, of the packages that Laneway needs, and combinations that are known not to work."""
+"""The rules for versions: of Python, of the packages that Laneway needs, and combinations that do not work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facts about the platform's database. Each question has a session of its own: one that is refused stops no other."""
+"""The facts about the platform's database. Each question has a session of its own: a refused one stops no other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ WORKER_CONNECTIONS: Final = 6
 _SETTINGS: Final = "SELECT name, setting FROM pg_settings WHERE name = ANY(:names)"
 _NAMES: Final = ("fsync", "synchronous_commit", "full_page_writes", "autovacuum", "default_transaction_read_only")
 _OLDEST: Final = """SELECT COALESCE(MAX(EXTRACT(EPOCH FROM clock_timestamp() - xact_start)), 0)
-    FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"""
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"""
 _DEAD: Final = "SELECT relname, n_dead_tup, n_live_tup FROM pg_stat_user_tables ORDER BY n_dead_tup DESC LIMIT 20"
 _SLOTS: Final = "SELECT slot_name FROM pg_replication_slots WHERE NOT active"
 _XID: Final = "SELECT age(datfrozenxid) FROM pg_database WHERE datname = current_database()"
@@ -52,7 +53,7 @@ def collect_database(
     installation: Installation,
     worker_slots: Sequence[int],
 ) -> DatabaseFacts:
-    """Ask the database. `worker_slots`: the concurrency of each worker. Raises PlatformError if it cannot be reached."""
+    """Ask the database. `worker_slots`: the concurrency of each worker. Raises PlatformError if it is away."""
     file = Path(database.url.database or "") if database.is_sqlite else None
     if file is not None and not file.exists():
         raise NoFile(str(file))
