@@ -126,7 +126,7 @@ def silent(facts: FleetFacts) -> Outcome:
 
 def versions(facts: FleetFacts) -> Outcome | None:
     found = {worker.version for worker in facts.living if worker.version}
-    if not found:
+    if not (found and facts.version):
         return None
     if found == {facts.version}:
         return Fine(f"all workers run {facts.version}, as this program")

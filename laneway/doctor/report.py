@@ -99,9 +99,9 @@ def _unchecked_lines(diagnosis: Diagnosis, width: int) -> Iterator[str]:
 
 def _total(diagnosis: Diagnosis) -> str:
     errors, warnings = (len(diagnosis.findings(severity)) for severity in (Severity.ERROR, Severity.WARNING))
-    parts = [_count(errors, "error"), _count(warnings, "warning"), f"{len(diagnosis.fine)} checks are fine"]
+    parts = [_count(errors, "error"), _count(warnings, "warning"), f"{len(diagnosis.fine)} fine"]
     if diagnosis.unchecked:
-        parts.append(f"{len(diagnosis.unchecked)} could not be made")
+        parts.append(f"{len(diagnosis.unchecked)} not checked")
     return ", ".join(parts) + "."
 
 

@@ -173,12 +173,12 @@ def _denied(engine: Engine) -> tuple[tuple[str, ...], str]:
 
     The commands change nothing. They have a connection of their own, because a refusal closes it.
     """
-    key, channel = engine.keys.key("check", "limits"), engine.keys.key("check", "doctor")
+    key = engine.keys.key("check", "limits")
     probes: tuple[Command, ...] = (
         ("HGET", key, "doctor"),
         ("EVAL", "return redis.call('EXISTS', KEYS[1])", 1, key),
         ("SCRIPT", "EXISTS", "0" * 40),
-        ("PUBLISH", channel, ""),
+        ("PUBLISH", key, ""),
         ("INFO", "server"),
         ("HDEL", key, ""),
     )

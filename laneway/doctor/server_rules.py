@@ -262,7 +262,7 @@ CHECKS: Final = (
     Check("append-only file", append_only, ("append_only",)),
     Check("appendfsync", append_fsync, ("append_fsync",)),
     Check("persistence", persistence, ("append_only",)),
-    Check("fsync delays", fsync_delays, ("delayed_fsyncs",)),
+    Check("fsync delays", fsync_delays),
     Check("memory", memory, ("used_memory", "max_memory")),
     Check("connections", clients, ("clients", "max_clients")),
     Check("rights", rights, ("denied",)),

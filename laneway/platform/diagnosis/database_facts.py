@@ -54,9 +54,7 @@ def collect_database(
     worker_slots: Sequence[int],
 ) -> DatabaseFacts:
     """Ask the database. `worker_slots`: the concurrency of each worker. Raises PlatformError if it is away."""
-    file = Path(database.url.database or "") if database.is_sqlite else None
-    if file is not None and not file.exists():
-        raise NoFile(str(file))
+    file = existing_file(database)
     tables = _tables(database, histories)
     write_ms, write_error = _write(installation) if all(each.found for each in tables) else (None, None)
     common: dict[str, Any] = {
@@ -69,6 +67,16 @@ def collect_database(
     if file is not None:
         return DatabaseFacts(**common, **_sqlite(database, file))
     return DatabaseFacts(**common, **_postgresql(database, worker_slots))
+
+
+def existing_file(database: Database) -> Path | None:
+    """The SQLite file; None for another database. Raises NoFile: to look at a missing file would make it."""
+    if not database.is_sqlite:
+        return None
+    file = Path(database.url.database or "")
+    if not file.exists():
+        raise NoFile(str(file))
+    return file
 
 
 def _tables(database: Database, histories: Sequence[MigrationHistory]) -> list[Tables]:

@@ -18,6 +18,7 @@ from laneway.platform.broker_errors import translated_errors
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import installation as installation_rows
 from laneway.platform.db.queries import workers as worker_rows
+from laneway.platform.diagnosis.database_facts import existing_file
 from laneway.platform.errors import PlatformError
 from laneway.platform.operations.intake import CELERY_DEFAULT
 from laneway.platform.platform import Platform
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 def collect_fleet(platform: Platform, app: Celery, *, version: str) -> FleetFacts:
     """Look at the fleet. What only the broker knows is None while it cannot be reached. Raises PlatformError."""
+    existing_file(platform.database)
     platform.recorder.leave_to_others()  # looking changes nothing
     figures = platform.tasks.queues()
     names = list(figures)
