@@ -150,7 +150,7 @@ def _beat(platform: Platform, app: Celery) -> tuple[bool | None, list[str] | Non
     if not (_is_ours(app) and app.conf.beat_schedule):
         return None, None
     try:
-        with translated_errors():
+        with platform.broker.guarded() if platform.broker.engine is not None else translated_errors():
             runs = bool(get_redis(app).exists(ensure_conf(app).lock_key))
         return runs, [each.reason for each in platform.schedule_watch.standstills()]
     except PlatformError:
