@@ -40,7 +40,7 @@ class Board(App[None]):
         Binding("question_mark", "help", "Help"),
         Binding("q", "quit", "Quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
-        Binding("escape", "back", "Back", show=False),
+        Binding("escape", "leave", "Back", show=False),
         Binding("ctrl+r", "look", "Look now", show=False),
     ]
     CSS = """
@@ -153,7 +153,7 @@ class Board(App[None]):
         """Show a view; the search keeps what was looked for."""
         self._open(Look(view=name, which=self.look_at.which))
 
-    def action_back(self) -> None:
+    def action_leave(self) -> None:
         """Close the search, or go back to the groups, or to the queues."""
         search = self.query_one("#search", Input)
         if search.display:

@@ -76,9 +76,7 @@ def requeue_task(source: Source, id: str) -> Change:
     """Queue one dead letter again."""
 
     def make() -> str:
-        from laneway.schemas.history import DeadLetterSelection
-
-        return _told(source, DeadLetterSelection(ids=[id]))
+        return _requeue(source, ids=[id])
 
     return Change(f"Requeue the dead letter {id}?", make)
 
@@ -87,15 +85,15 @@ def requeue_group(source: Source, group: str, *, number: str) -> Change:
     """Queue all dead letters of a group again."""
 
     def make() -> str:
-        from laneway.schemas.history import DeadLetterSelection
-
-        return _told(source, DeadLetterSelection(group=group))
+        return _requeue(source, group=group)
 
     return Change(f"Requeue all {number} dead letters of the group {group}?", make)
 
 
-def _told(source: Source, selected: Any) -> str:
-    outcome = source.change_dead_letters("requeue", selected)
+def _requeue(source: Source, **selected: Any) -> str:
+    from laneway.schemas.history import DeadLetterSelection
+
+    outcome = source.change_dead_letters("requeue", DeadLetterSelection.model_validate(selected))
     refused = next(iter(outcome.refused.items()), None)
     more = f" {refused[0]}: {refused[1]}" if refused else ""
     return f"{outcome.done} of {outcome.matched} dead letters queued again.{more}"

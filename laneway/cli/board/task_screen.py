@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from rich.console import Group
 from rich.text import Text
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
@@ -58,6 +58,10 @@ class TaskScreen(Screen[None]):
         self._events: deque[EventView] = deque(maxlen=MOST_EVENTS)
         self._reading = False
 
+    @property
+    def _board(self) -> App[Any]:
+        return cast("App[Any]", self.app)  # pyright: ignore[reportUnknownMemberType] - Textual types it in part
+
     def compose(self) -> ComposeResult:
         """A head, a line for problems, and everything else to scroll in."""
         yield Static(f"task {self._id}", id="head", markup=False)
@@ -78,7 +82,7 @@ class TaskScreen(Screen[None]):
         if not self._reading:
             self._reading = True
             after = self._events[-1].id if self._events else 0
-            ask(self.app, lambda: self._read(after), then=self._show, failed=self._say)
+            ask(self._board, lambda: self._read(after), then=self._show, failed=self._say)
 
     def _read(self, after: int) -> TaskLook:
         task = self._source.show(self._id)
@@ -115,12 +119,12 @@ class TaskScreen(Screen[None]):
 
     def action_cancel(self) -> None:
         """Cancel the task, after a question."""
-        change(self.app, cancel_task(self._source, self._id), done=self.look)
+        change(self._board, cancel_task(self._source, self._id), done=self.look)
 
     def action_retry(self) -> None:
         """Run the task again, after a question."""
-        change(self.app, retry_task(self._source, self._id), done=self.look)
+        change(self._board, retry_task(self._source, self._id), done=self.look)
 
     def action_requeue(self) -> None:
         """Queue the dead letter again, after a question."""
-        change(self.app, requeue_task(self._source, self._id), done=self.look)
+        change(self._board, requeue_task(self._source, self._id), done=self.look)
