@@ -85,7 +85,6 @@ class Board(App[None]):
             return
         self._reading = look
         ask(
-            self,
             lambda: read(self._source, look, at=time.monotonic()),
             then=lambda page: self._show(look, page),
             failed=lambda reason: self._say(look, reason),
@@ -198,7 +197,6 @@ class Board(App[None]):
         self._close_search(event.input)
         if search.word:
             ask(
-                self,
                 lambda: self._source.show(search.word),
                 then=lambda task: self.show_task(task.task_id),
                 failed=lambda _: self._found(search),

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 from laneway._masking import masked
 from laneway._printable import one_line
 from laneway.cli.failures import explain
 from laneway.cli.target import target
 
-if TYPE_CHECKING:
-    from textual.app import App
-
 T = TypeVar("T")
 
 
-def ask(
-    app: App[Any], question: Callable[[], T], *, then: Callable[[T], object], failed: Callable[[str], object]
-) -> None:
+def ask(question: Callable[[], T], *, then: Callable[[T], object], failed: Callable[[str], object]) -> None:
     """Call `question` in a thread, as the caller of this context; then `then` or `failed` in the thread of the screen.
 
     `failed` gets the reason as one sentence for people.
     """
-    context = copy_context()
+    loop, context, screen = asyncio.get_running_loop(), copy_context(), copy_context()
 
     def run() -> None:
         try:
@@ -38,8 +34,8 @@ def ask(
 
     def deliver(call: Callable[[], object]) -> None:
         try:
-            app.call_from_thread(call)
-        except RuntimeError:  # the screen has closed meanwhile
+            loop.call_soon_threadsafe(call, context=screen)
+        except RuntimeError:  # the screen has closed meanwhile, and its loop with it
             return
 
     threading.Thread(target=run, name="laneway-top", daemon=True).start()

@@ -38,7 +38,7 @@ def change(app: App[Any], wanted: Change, *, done: Callable[[], object]) -> None
 
     def answered(answer: bool | None) -> None:
         if answer:
-            ask(app, wanted.make, then=say, failed=refused)
+            ask(wanted.make, then=say, failed=refused)
 
     app.push_screen(Confirm(wanted.question), answered)
 

@@ -27,7 +27,8 @@ q, Ctrl-C  quit
 
 Whatever changes something asks before.
 
-in/s, out/s: tasks that came in and that ended, per second,
+wait, run: tasks that wait for a worker, and that run. later: due
+later, retries included. in/s, out/s: tasks that came in and that ended, per second,
 over the last 15 s. outbox: accepted, not yet sent to the broker.
 """
 

@@ -58,6 +58,7 @@ def queues(source: Source, look: Look, *, at: float) -> Page:
             name,
             (
                 name,
+                "paused" if each.paused else "no worker" if not each.workers else "open",
                 str(each.pending),
                 str(each.active),
                 str(each.scheduled),
@@ -66,14 +67,13 @@ def queues(source: Source, look: Look, *, at: float) -> Page:
                 _rate(rates[name].arriving),
                 _rate(rates[name].leaving),
                 str(each.workers),
-                "paused" if each.paused else "no worker" if not each.workers else "open",
             ),
         )
         for name, each in found.queues.items()
     ]
     alerts = [one_line(alert.message) for alert in found.alerts]
     note = f"{len(alerts)} alerts: {alerts[0]}" if alerts else "no alerts"
-    columns = ("queue", "waiting", "running", "sched.", "outbox", "dead", "in/s", "out/s", "workers", "state")
+    columns = ("queue", "state", "wait", "run", "later", "outbox", "dead", "in/s", "out/s", "workers")
     return Page(columns, rows, note if len(alerts) != 1 else f"1 alert: {alerts[0]}")
 
 

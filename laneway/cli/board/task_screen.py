@@ -82,7 +82,7 @@ class TaskScreen(Screen[None]):
         if not self._reading:
             self._reading = True
             after = self._events[-1].id if self._events else 0
-            ask(self._board, lambda: self._read(after), then=self._show, failed=self._say)
+            ask(lambda: self._read(after), then=self._show, failed=self._say)
 
     def _read(self, after: int) -> TaskLook:
         task = self._source.show(self._id)
