@@ -23,7 +23,10 @@ MOST = 60.0
 def top(
     every: Annotated[float, duration("Look again this often: 0.5s, 2s, 1m.")] = 2,
 ) -> None:
-    """Watch queues, running tasks, dead letters and workers in the terminal; pause, cancel, retry, requeue by keys."""
+    """Watch queues, running tasks, dead letters and workers in the terminal.
+
+    Keys open a task, pause and resume queues, cancel and retry tasks, requeue dead letters; `?` lists them.
+    """
     if not LEAST <= every <= MOST:
         raise typer.BadParameter(f"--every is between {LEAST:g}s and {MOST:g}s.")
     require("top", ("textual",), what="`laneway top`")
