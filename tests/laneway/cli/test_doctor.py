@@ -1,4 +1,4 @@
-"""`laneway doctor` in a project: a real installation, and what is wrong with it."""
+"""`laneway doctor` in a project: a real installation, and what is wrong with it. It runs what docs/doctor.md shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`laneway doctor APP`: a Celery app without the platform, with a real server and a real worker."""
+"""`laneway doctor APP`: a Celery app without the platform, with a real server. It runs what docs/doctor.md shows."""
 
 from __future__ import annotations
 
