@@ -36,6 +36,10 @@ COMMANDS: Final = {
     "broker": ("laneway.cli.broker", "Run the embedded Valkey, or give a broker its users (`broker users`)."),
     "prepare": ("laneway.cli.processes", "Wait for broker and database, then create or migrate the tables."),
     "stats": ("laneway.cli.operations", "Show the queues, recent success and times, and open alerts."),
+    "top": (
+        "laneway.cli.top",
+        "Watch queues, running tasks, dead letters and workers in the terminal.",
+    ),
     "submit": ("laneway.cli.submit", "Submit a task by its name."),
     "tasks": ("laneway.cli.tasks", "Tasks: list and show them, follow, cancel and run them again."),
     "search": ("laneway.cli.tasks", "Find tasks, newest first."),
@@ -60,6 +64,10 @@ COMMANDS: Final = {
     "tokens": ("laneway.cli.tokens", "Tokens of the API: create, list, rotate and revoke them."),
     "keys": ("laneway.cli.keys", "Keys that sign messages and encrypt payloads: create, list, rotate and remove them."),
     "adopt": ("laneway.cli.adopt", "Take over a Celery project: review its settings, count its messages, move them."),
+    "doctor": (
+        "laneway.cli.doctor",
+        "Look for what is set up wrongly or does not work: settings, servers, workers, versions, clocks.",
+    ),
     "audit": ("laneway.cli.operations", "Count all tasks that were ever accepted, and name those that are missing."),
     "audit-log": (
         "laneway.cli.audit_log",

@@ -78,8 +78,7 @@ class LocalSource:
     def attempts(self, id: str) -> list[AttemptView]:
         return [describe_attempt(attempt) for attempt in self._platform.event_stream.attempts(id)]
 
-    def events(self, id: str) -> Iterator[EventView]:
-        after = 0
+    def events(self, id: str, *, after: int = 0) -> Iterator[EventView]:
         while page := self._platform.event_stream.events(id, after=after):
             after = page[-1].seq
             yield from map(describe_event, page)
@@ -113,6 +112,12 @@ class LocalSource:
 
     def figures(self, window: float, *, queue: str | None, name: str | None) -> Figures:
         self._sweep_alerts()
+        return self._figures(window, queue=queue, name=name)
+
+    def overview(self, window: float) -> Figures:
+        return self._figures(window, queue=None, name=None)
+
+    def _figures(self, window: float, *, queue: str | None, name: str | None) -> Figures:
         return Figures(
             self._platform.tasks.queues(),
             self._platform.unknown_queues.listing(),

@@ -1,6 +1,6 @@
 """The entry point of the command `laneway`. It imports the commands only if the packages that they need are there.
 
-`laneway adopt` needs none of them.
+`laneway adopt` and `laneway doctor APP` need none of them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ def main() -> None:
             from laneway.adopt.command import main as adopt
 
             sys.exit(adopt(sys.argv[2:]))
+        if sys.argv[1:2] == ["doctor"]:
+            from laneway.doctor.command import main as doctor
+
+            sys.exit(doctor(sys.argv[2:]))
         sys.exit(str(error))
     gc.set_threshold(*SELDOM)
     from laneway.cli.command_line import run

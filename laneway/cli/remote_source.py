@@ -74,8 +74,8 @@ class RemoteSource:
     def attempts(self, id: str) -> list[AttemptView]:
         return self._client.send(operator_calls.attempts(id))
 
-    def events(self, id: str) -> Iterator[EventView]:
-        return self._client.events(id, follow=False)
+    def events(self, id: str, *, after: int = 0) -> Iterator[EventView]:
+        return self._client.events(id, after=after, follow=False)
 
     def follow(self, id: str) -> Iterator[EventView]:
         self._client.get(id)  # an unknown id is an error now, not at the first event
@@ -96,6 +96,9 @@ class RemoteSource:
     def figures(self, window: float, *, queue: str | None, name: str | None) -> Figures:
         found = self._client.send(operator_calls.stats(window=window, queue=queue, name=name))
         return Figures(found.queues, found.unknown_queues, found.alerts, found.window)
+
+    def overview(self, window: float) -> Figures:
+        return self.figures(window, queue=None, name=None)
 
     def workers(self) -> list[WorkerView]:
         return self._client.send(operator_calls.workers()).workers

@@ -91,8 +91,8 @@ class Tasks(Protocol):
 
     def attempts(self, id: str) -> list[AttemptView]: ...
 
-    def events(self, id: str) -> Iterator[EventView]:
-        """The events that exist now."""
+    def events(self, id: str, *, after: int = 0) -> Iterator[EventView]:
+        """The events that exist now, after this one."""
         ...
 
     def follow(self, id: str) -> Iterator[EventView]:
@@ -108,6 +108,10 @@ class Operations(Protocol):
     """Queues, workers and dead letters of a platform."""
 
     def figures(self, window: float, *, queue: str | None, name: str | None) -> Figures: ...
+
+    def overview(self, window: float) -> Figures:
+        """The figures of all tasks, with the alerts of the last sweep."""
+        ...
 
     def workers(self) -> list[WorkerView]: ...
 

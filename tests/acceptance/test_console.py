@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from app.core.queues import QUEUES
 from laneway.schemas.task import TaskState
 from tests.fixtures.browser import Tab, browser, tab
 from tests.fixtures.site import Site, running_site
@@ -24,7 +25,7 @@ HOSTILE = "<script>document.title='taken'</script>"
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """API and worker with some work: ended, failed, scheduled, and one that runs until its gate opens."""
     with running_site(tmp_path_factory.mktemp("console")) as site:
-        site.worker("shown")
+        site.worker("shown", queues=",".join(QUEUES))
         site.api()
         done = [site.message("conv-1", HOSTILE), site.message("conv-2")]
         failed = site.submit("process_document_task", MISSING)
