@@ -87,4 +87,11 @@ def pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
-FILTERS: Final = {each.__name__: each for each in (number, rate, duration, ago, since, moment, iso, clip, pretty)}
+def plain_json(value: Any) -> str:
+    """A value as JSON in one line, for people: a template escapes it as any text."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+SHOWN: Final = (number, rate, duration, ago, since, moment, iso, clip, pretty, plain_json)
+FILTERS: Final = {each.__name__: each for each in SHOWN}
+"""The filters of the templates, by name."""

@@ -78,7 +78,7 @@ def test_a_new_task_appears_in_an_open_list(console: Site, opened: Tab) -> None:
     opened.open("/console/tasks")
     id = console.message("conv-live")
 
-    expect(opened.page.locator(f'a[href="/console/tasks/{id.replace(":", "%3A")}"]')).to_be_visible(timeout=15_000)
+    expect(opened.page.locator(f'a[href="/console/tasks/{id.replace(":", "%3A")}"]')).to_be_visible(timeout=40_000)
 
 
 def test_a_queue_is_paused_limited_and_resumed_where_one_looks_at_it(console: Site, opened: Tab) -> None:
@@ -113,7 +113,7 @@ def test_a_waiting_task_is_cancelled_and_run_again(console: Site, opened: Tab) -
     opened.page.get_by_role("button", name="Run again").click()
     confirm(opened.page)
     wait_until(lambda: console.row(id).state == TaskState.COMPLETED, seconds=30)
-    expect(opened.page.locator(".title")).to_contain_text("completed", timeout=15_000)
+    expect(opened.page.locator(".title")).to_contain_text("completed", timeout=40_000)
 
 
 def test_a_task_is_submitted_again_with_another_payload(console: Site, opened: Tab) -> None:
@@ -185,7 +185,7 @@ def test_a_page_says_that_it_is_offline_and_goes_on_afterwards(console: Site, br
         expect(found.page.locator("[data-connection]")).to_be_hidden()
         id = console.message("conv-after")
         link = found.page.locator(f'a[href="/console/tasks/{id.replace(":", "%3A")}"]')
-        expect(link).to_be_visible(timeout=30_000)
+        expect(link).to_be_visible(timeout=40_000)
 
 
 def confirm(page: Page) -> None:

@@ -131,7 +131,7 @@ def _bar(kind: str, start: float, end: float, title: str, began: datetime, ended
 
 
 def _request(task: TaskDetails) -> dict[str, Any]:
-    return {"task": task.name, "payload": task.payload}
+    return {"name": task.name, "payload": task.payload}
 
 
 def _curl(task: TaskDetails) -> str:

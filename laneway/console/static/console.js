@@ -178,7 +178,7 @@
     let payload;
     try { payload = JSON.parse(form.elements.payload.value); } catch (error) { return tell(`The payload is no JSON: ${error.message}`, "bad"); }
     try {
-      const found = await call("POST /tasks", { task: form.dataset.task, payload });
+      const found = await call("POST /tasks", { name: form.dataset.task, payload });
       tellAfterReload("A new task was submitted.");
       location.assign(`/console/tasks/${encodeURIComponent(found.task_id)}`);
     } catch (error) { tell(error.message, "bad"); }
