@@ -60,7 +60,7 @@ def test_every_page_is_sound(console: Site, browser: Browser, width: int, dark: 
             found.open(address)
             found.page.wait_for_timeout(150)  # scripts of the page
             wrong += [f"{address}: {each}" for each in found.violations()]
-            wrong += [f"{address} is wider than {width} px"] if found.is_wider_than_the_screen() else []
+            wrong += [f"{address} is wider than {width} px: {each}" for each in found.too_wide()]
         wrong += found.troubles
 
     assert wrong == []

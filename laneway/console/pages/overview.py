@@ -26,7 +26,8 @@ from laneway.platform.history.queue_samples import minute_of
 from laneway.platform.platform import Platform
 from laneway.platform.queues import Lane
 
-router = APIRouter(include_in_schema=False, route_class=ThreadedRoute, dependencies=[requires(Scope.READ)])
+router = APIRouter(include_in_schema=False, route_class=ThreadedRoute)
+READERS: Final = [requires(Scope.READ), OnlyKnown]
 navigation = (NavigationEntry("Overview", "/console", "o"),)
 pages = Pages()
 
@@ -46,7 +47,7 @@ async def lead_to_console() -> Response:
     return RedirectResponse("/console", 307)
 
 
-@router.get("/console", dependencies=[OnlyKnown])
+@router.get("/console", dependencies=READERS)
 async def show_overview(
     request: Request,
     services: ServicesDep,
@@ -59,7 +60,7 @@ async def show_overview(
     return await pages.show(request, "overview.html", values, live=moment is None)
 
 
-@router.get("/console/chart", dependencies=[OnlyKnown])
+@router.get("/console/chart", dependencies=READERS)
 async def show_chart(services: ServicesDep, range: Annotated[RangeName, Query()] = "1h") -> Response:
     """The points of the chart."""
     series = await read_in_thread(services.queue_samples.series, RANGES[range])

@@ -306,7 +306,7 @@
   document.addEventListener("htmx:sse:after:connection", () => connection(null));
   document.addEventListener("htmx:after:swap", () => tellTimes());
   window.addEventListener("offline", () => connection("offline"));
-  window.addEventListener("online", () => connection(null));
+  window.addEventListener("online", () => { connection(null); refresh(); });
   setInterval(tellTimes, 1000);
   tellTimes();
   tellTold();
