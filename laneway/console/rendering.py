@@ -11,6 +11,7 @@ from fastapi import Request
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
+from laneway.api.errors import public_detail
 from laneway.api.people import person_of
 from laneway.api.threads import read_in_thread
 from laneway.api.waiting import hold
@@ -19,6 +20,7 @@ from laneway.console.formats import FILTERS
 from laneway.console.live import LivePages
 from laneway.platform import clock
 from laneway.platform.access.caller import acting_as, current_caller
+from laneway.platform.errors import PlatformError
 from laneway.platform.platform import Platform
 
 POLICY: Final = (
@@ -54,11 +56,17 @@ class Pages:
     ) -> Response:
         """A page. `live`: its block `live` is sent again whenever it changes, while the page is open.
 
-        The page connects to its own address for that. `values` must return all that the template needs.
+        The page connects to its own address for that. `values` must return all that the template needs. If it raises a
+        PlatformError, such as UnknownTask, the page says so, with the status of the error.
         """
         if live and STREAM in request.headers.get("accept", ""):
             return self._stream(request, template, values)
-        html = await read_in_thread(self._page, request, template, values, live=live)
+        try:
+            html = await read_in_thread(self._page, request, template, values, live=live)
+        except PlatformError as error:
+            problem = {"problem": error.title, "detail": public_detail(error)}
+            html = await read_in_thread(self._page, request, "problem.html", lambda: problem, live=False)
+            status = error.status
         return HTMLResponse(html, status, {"Content-Security-Policy": POLICY})
 
     def _page(self, request: Request, template: str, values: Values, *, live: bool) -> str:

@@ -11,6 +11,8 @@ from sqlalchemy import event, insert, text
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs
+from laneway.platform.db.queries.scan import scan
+from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.history.adoption import run_from_call
 from laneway.schemas.task import TaskState
@@ -61,3 +63,19 @@ def test_the_page_of_unfinished_tasks_is_read_from_their_index(long_history: Dat
     assert "ix_task_runs_unfinished" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_a_search_of_the_newest_tasks_reads_no_index_of_what_most_tasks_have(long_history: Database) -> None:
+    executed: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        executed.append((statement, parameters))
+
+    event.listen(long_history.engine, "before_cursor_execute", note)
+    with long_history.reading() as session:
+        found = scan(session, Filter(states=(TaskState.COMPLETED,)), before=None, limit=5)
+    event.remove(long_history.engine, "before_cursor_execute", note)
+
+    assert [run.id for run in found.runs] == [f"ended-{ENDED - number}" for number in range(1, 6)]
+    plan = plan_of(long_history, *executed[-1])
+    assert ("INTEGER PRIMARY KEY" if long_history.is_sqlite else "task_runs_pkey") in plan

@@ -25,11 +25,9 @@ from app.db.models import (
 )
 from app.db.queries import retention as app_repository
 from app.services.retention import retention_rules
-from laneway.platform import clock
 from laneway.platform.db.models import (
     Alert,
     Base,
-    QueueSample,
     TaskAttempt,
     TaskEvent,
     TaskRun,
@@ -409,16 +407,3 @@ def _stop_at(message: str) -> Callable[[float, str], None]:
             raise KeyboardInterrupt
 
     return progress
-
-
-def test_samples_of_the_queues_are_kept_for_eight_days(database: Database, retention: Retention) -> None:
-    now = clock.now().replace(second=0, microsecond=0)
-    figures = dict.fromkeys(("waiting", "running", "scheduled", "held", "dead", "workers"), 0)
-    flows = {"oldest_seconds": None, "paused": False, "accepted": 0, "completed": 0, "failed": 0}
-    with database.transaction() as session:
-        for days in (7, 9):
-            session.add(QueueSample(queue="crm", minute=now - timedelta(days=days), **figures, **flows))
-
-    assert retention.sweep(now=now)["queue_samples"] == 1
-    with database.reading() as session:
-        assert session.scalars(select(QueueSample.minute)).all() == [now - timedelta(days=7)]
