@@ -15,6 +15,7 @@ from laneway.platform.db.queries.audit_log import AuditLogFilter
 from tests.fixtures.shell import Shell
 
 READS = {
+    "doctor",
     *("stats", "tasks list", "tasks show", "tasks attempts", "tasks follow", "search", "status", "active", "attempts"),
     *("watch", "workers", "dead list", "dead show", "dead groups", "queues list", "queues routes"),
     *("callbacks list", "callbacks show", "callbacks endpoints", "callbacks destinations", "workflows list"),
@@ -36,6 +37,7 @@ EXCEPTIONS = {
     "keys remove": ON_A_FILE,
     "submit": "it accepts work; the row of the task says what",
     "workflows start": "it accepts work; the row of the run says what",
+    "top": "each of its actions is that of another command, with its entry",
     "demo": "it sends work to the API, as a program does",
     "ingest": "it accepts documents; their rows say what and when",
 }
