@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Self
 
-from pydantic import AwareDatetime, ConfigDict, Field, StrictBool, model_validator
+from pydantic import ConfigDict, Field, StrictBool, model_validator
 
 from laneway.schemas.choices import TaskState
 from laneway.schemas.history import Text
 from laneway.schemas.model import Model
+from laneway.schemas.moment import FilterMoment
 from laneway.schemas.task import Response
 
 
@@ -29,8 +30,8 @@ class TaskSelection(Model):
     group: Text | None = Field(None, description="Tasks that failed the same way")
     error: Text | None = Field(None, description="A part of the error's text")
     text: Text | None = Field(None, description="A part of the payload or of the error, as it is stored")
-    since: AwareDatetime | None = Field(None, description="Accepted at this time or later")
-    until: AwareDatetime | None = Field(None, description="Accepted before this time")
+    since: FilterMoment | None = Field(None, description="Accepted at this time or later")
+    until: FilterMoment | None = Field(None, description="Accepted before this time")
     everything: StrictBool = Field(False, description="Required if nothing else selects")
     dry_run: StrictBool = Field(False, description="Report what would be done, and change nothing")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 
 EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """A time outside this range is a mistake, and computing with times near Python's own limits could overflow."""
@@ -31,3 +31,4 @@ def clamped(moment: datetime) -> datetime:
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_require_text)]
 """A time with its zone. A number is refused, because it could be seconds or milliseconds."""
+FilterMoment = Annotated[Moment, AfterValidator(clamped)]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, model_validator
+from pydantic import ConfigDict, Field, StrictBool, model_validator
 
 from laneway.schemas.choices import EndpointState
 from laneway.schemas.history import Text
 from laneway.schemas.model import Model
-from laneway.schemas.moment import EARLIEST, LATEST, Moment, clamped
+from laneway.schemas.moment import EARLIEST, LATEST, FilterMoment, Moment
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import Response, TaskState
-
-FilterMoment = Annotated[Moment, AfterValidator(clamped)]
 
 
 class OutboundWebhook(Payload):

@@ -64,7 +64,7 @@ checks.positive_data_acceptance.enabled = false
 
 [[operations]]
 # JSON Schema cannot express that at least one filter or id must be given.
-include-name-regex = "POST (/dead-letters/.*|/api/callbacks/replay)"
+include-name-regex = "POST (/tasks/(cancel|retry)|/dead-letters/.*|/api/callbacks/replay)"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]

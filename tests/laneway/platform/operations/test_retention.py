@@ -25,16 +25,7 @@ from app.db.models import (
 )
 from app.db.queries import retention as app_repository
 from app.services.retention import retention_rules
-from laneway.platform.db.models import (
-    Alert,
-    Base,
-    TaskAttempt,
-    TaskEvent,
-    TaskRun,
-    TaskStep,
-    TaskTag,
-    Worker,
-)
+from laneway.platform.db.models import Alert, Base, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag, Worker
 from laneway.platform.db.queries import retention as repository
 from laneway.platform.db.session import Database
 from laneway.platform.operations.retention import Retention
