@@ -26,7 +26,9 @@ SHARE: Final = 0.04
 SLOWEST: Final = 60.0
 """Most seconds between two renderings, however long one takes."""
 KEEP_ALIVE: Final = 15.0
-"""Seconds after which something is sent on a quiet stream, so that a connection that broke is noticed."""
+"""Seconds after which something is sent on a quiet stream, so that both sides notice a connection that broke."""
+STILL_HERE: Final = "event: still-here\ndata:\n\n"
+"""What is sent then. The page changes nothing, and connects anew if it does not come."""
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class LivePages:
             try:
                 await asyncio.wait_for(view.changed.wait(), KEEP_ALIVE)
             except TimeoutError:
-                yield ": still here\n\n"
+                yield STILL_HERE
 
     async def _run(self) -> None:
         """Render the pages one after the other for as long as somebody looks at one."""

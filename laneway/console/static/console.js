@@ -301,12 +301,33 @@
     state.textContent = text ?? "";
   }
 
+  const SILENCE = 40_000; // the server sends something every 15 seconds
+  let heard = Date.now();
+
+  function hear() {
+    heard = Date.now();
+    if (navigator.onLine) connection(null);
+  }
+
+  // A connection can break without an error, as when a machine sleeps: then nothing comes any more.
+  function connectAgain() {
+    const old = $("#live");
+    heard = Date.now();
+    if (!old.hasAttribute("hx-sse:connect")) return;
+    const fresh = old.cloneNode(true);
+    fresh.removeAttribute("data-htmx-powered");
+    old.replaceWith(fresh);
+    htmx.process(fresh);
+  }
+
   document.addEventListener("htmx:sse:error", () => connection("not up to date: the server does not answer"));
-  document.addEventListener("htmx:sse:after:message", () => { connection(null); tellTimes(); });
-  document.addEventListener("htmx:sse:after:connection", () => connection(null));
+  document.addEventListener("htmx:sse:after:message", () => { hear(); tellTimes(); });
+  document.addEventListener("htmx:sse:after:connection", hear);
   document.addEventListener("htmx:after:swap", () => tellTimes());
+  document.addEventListener("visibilitychange", () => { heard = Date.now(); });
   window.addEventListener("offline", () => connection("offline"));
-  window.addEventListener("online", () => { connection(null); refresh(); });
+  window.addEventListener("online", () => { connection(null); connectAgain(); });
+  setInterval(() => { if (!document.hidden && Date.now() - heard > SILENCE) connectAgain(); }, 5000);
   setInterval(tellTimes, 1000);
   tellTimes();
   tellTold();

@@ -10,10 +10,10 @@ from laneway.console.live import LivePages, as_event
 
 
 async def next_change(stream: AsyncGenerator[str]) -> str:
-    """The next message that is no comment."""
+    """The next message that changes the page."""
     while True:
         message = await asyncio.wait_for(anext(stream), 5)
-        if not message.startswith(":"):
+        if not message.startswith((":", "event: still-here")):
             return message
 
 
