@@ -112,7 +112,13 @@ def test_older_letters_are_on_further_pages(api: Api, monkeypatch: pytest.Monkey
 
 @ONE_DATABASE
 def test_hostile_texts_are_shown_as_texts(api: Api) -> None:
-    values = {"error": HOSTILE, "error_type": HOSTILE, "traceback": HOSTILE, "worker": HOSTILE, "name": HOSTILE}
+    values: dict[str, Any] = {
+        "error": HOSTILE,
+        "error_type": HOSTILE,
+        "traceback": HOSTILE,
+        "worker": HOSTILE,
+        "name": HOSTILE,
+    }
     dead(api, '"><script>', **values)
     pages = [page(api), page(api, "/%22%3E%3Cscript%3E"), page(api, error='"><script>'), page(api, f"/{HOSTILE}")]
 
