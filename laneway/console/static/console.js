@@ -109,7 +109,7 @@
     try {
       const found = await call(request, body ? JSON.parse(body) : undefined);
       const text = done ?? "Done.";
-      if (to) { tellAfterReload(text); location.assign(to.replace("{task_id}", encodeURIComponent(found.task_id ?? ""))); }
+      if (to) { tellAfterReload(text); location.assign(to.replace(/\{(\w+)\}/, (_, name) => encodeURIComponent(found[name] ?? ""))); }
       else { tell(text); refresh(); }
     } catch (error) { tell(error.message, "bad"); } finally { button.disabled = false; }
   }
@@ -184,6 +184,19 @@
     } catch (error) { tell(error.message, "bad"); }
   }
 
+  async function sendSignal(form) {
+    const { signal, id, data } = form.elements;
+    let given;
+    try { given = JSON.parse(data.value || "{}"); } catch (error) { return tell(`The data is no JSON: ${error.message}`, "bad"); }
+    try {
+      const found = await call(`${form.dataset.signal}${encodeURIComponent(signal.value)}`, { data: given, ...(id.value && { id: id.value }) });
+      form.closest("dialog").close();
+      if (!found.created) tell(`The signal ${signal.value} was sent before. Give it an id to send it again.`, "bad");
+      else tell(found.delivered ? `The signal ${signal.value} is delivered.` : `The signal ${signal.value} is kept until its step waits for it.`);
+      refresh();
+    } catch (error) { tell(error.message, "bad"); }
+  }
+
   async function copy(button) {
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
@@ -211,6 +224,7 @@
     const form = event.target;
     if ("limitForm" in form.dataset) { event.preventDefault(); setLimit(form); }
     else if ("replay" in form.dataset) { event.preventDefault(); replay(form); }
+    else if (form.dataset.signal) { event.preventDefault(); sendSignal(form); }
     else if (form.dataset.bulk) {
       event.preventDefault();
       bulk(form, { ...JSON.parse(form.dataset.body ?? "{}"), ...fields(form) });
