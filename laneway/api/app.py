@@ -15,6 +15,7 @@ from laneway.api.host_check import HostCheck
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
 from laneway.api.routers import (
+    alerts,
     audit_log,
     dead_letters,
     destinations,
@@ -33,7 +34,7 @@ from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
     *(tasks, queues, dead_letters, workflows, outbound_webhooks, destinations),
-    *(audit_log, health, login, sessions),
+    *(alerts, audit_log, health, login, sessions),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
 

@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "broker": ("laneway.cli.broker", "Run the embedded Valkey, or give a broker its users (`broker users`)."),
     "prepare": ("laneway.cli.processes", "Wait for broker and database, then create or migrate the tables."),
     "stats": ("laneway.cli.operations", "Show the queues, recent success and times, and open alerts."),
+    "alerts": ("laneway.cli.alerts", "Alerts: list them, and try their receivers."),
     "submit": ("laneway.cli.submit", "Submit a task by its name."),
     "tasks": ("laneway.cli.tasks", "Tasks: list and show them, follow, cancel and run them again."),
     "search": ("laneway.cli.tasks", "Find tasks, newest first."),

@@ -12,6 +12,7 @@ from laneway.client.client import Client
 from laneway.schemas.workflow_run import RetryDefinition, RetryFrom, RunState, WorkflowRequest
 
 if TYPE_CHECKING:
+    from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
         BulkActionResponse,
         DeadLetterGroupView,
@@ -96,6 +97,12 @@ class RemoteSource:
     def figures(self, window: float, *, queue: str | None, name: str | None) -> Figures:
         found = self._client.send(operator_calls.stats(window=window, queue=queue, name=name))
         return Figures(found.queues, found.unknown_queues, found.alerts, found.window)
+
+    def alerts(self, *, closed: bool) -> list[AlertView]:
+        return self._client.send(operator_calls.alerts(closed=closed)).alerts
+
+    def test_alerts(self) -> list[ReceiverAnswer]:
+        return self._client.send(operator_calls.test_alerts()).receivers
 
     def workers(self) -> list[WorkerView]:
         return self._client.send(operator_calls.workers()).workers

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
         BulkActionResponse,
         DeadLetterGroupView,
@@ -108,6 +109,10 @@ class Operations(Protocol):
     """Queues, workers and dead letters of a platform."""
 
     def figures(self, window: float, *, queue: str | None, name: str | None) -> Figures: ...
+
+    def alerts(self, *, closed: bool) -> Sequence[AlertView]: ...
+
+    def test_alerts(self) -> Sequence[ReceiverAnswer]: ...
 
     def workers(self) -> list[WorkerView]: ...
 

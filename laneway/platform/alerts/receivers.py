@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from laneway.platform.alerts.notices import Notice, compose
 from laneway.platform.alerts.rules import Severity
+from laneway.platform.audit_log.recording import record
 from laneway.platform.db.models import Alert
 from laneway.platform.db.queries import alerts as repository
 from laneway.platform.db.session import Database
@@ -66,13 +67,15 @@ class Receivers:
         self._test = Lock()
 
     def test(self) -> list[ReceiverAnswer]:
-        """Send a test notice to each receiver. Raises NotConfigured, TestRuns."""
+        """Send a test notice to each receiver, and write that into the audit log. Raises NotConfigured, TestRuns."""
         names = list(self._settings.receivers)
         if not names:
             raise NotConfigured("Notices about alerts", "ALERT_RECEIVERS")
         if not self._test.acquire(blocking=False):
             raise TestRuns
         try:
+            with self._database.transaction() as session:
+                record(session, "alerts.test", ("alerts", "receivers"), after={"receivers": names})
             answers = self._send(names, TEST)
         finally:
             self._test.release()
