@@ -180,7 +180,8 @@ def test_the_library_makes_the_celery_app(tmp_path: Path) -> None:
     ran = run(tmp_path, "-c", SHOW)
 
     assert ran.stdout == (
-        "laneway.platform.project:celery_app shop ['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.cleanup', 'tell_about_alerts'] "
+        "laneway.platform.project:celery_app shop ['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.cleanup', "
+        "'tell_about_alerts'] "
         "['laneway.alerts', 'laneway.cleanup'] ['default']\n"
     ), ran.stderr
 
