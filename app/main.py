@@ -10,6 +10,7 @@ from app.core.settings import Settings, settings
 from app.services.container import Services
 from laneway.api.app import make_api
 from laneway.api.routers import (
+    alerts,
     audit_log,
     dead_letters,
     destinations,
@@ -36,6 +37,7 @@ DOMAINS = (
     analytics,
     tasks,
     queues,
+    alerts,
     dead_letters,
     documents,
     leads,
