@@ -206,7 +206,7 @@ def test_without_states_only_deliveries_that_failed_for_good_are_replayed(
 def test_the_alert_of_a_disabled_receiver_stays_open_until_the_receiver_is_deleted(
     log_harness: DeliveryLogHarness, platform: Platform, http_peer: HttpPeer
 ) -> None:
-    alerts = alerts_of(platform)
+    alerts = alerts_of(platform, severities={"new_errors": "off"})
     http_peer.reply_with(HttpReply(410))
     log_harness.sent(http_peer.url)
     endpoint = log_harness.harness.endpoint()
