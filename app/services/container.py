@@ -24,7 +24,6 @@ from app.services.documents.documents import Documents
 from app.services.documents.passage_store import PassageStore
 from app.services.documents.views import DocumentViews
 from app.services.erasure import PersonalData
-from app.services.integrations.alert_mail import AlertMail
 from app.services.integrations.mail import Mail
 from app.services.leads.crm import CrmSync, make_crm
 from app.services.leads.leads import Leads
@@ -36,10 +35,10 @@ from app.services.task_manager import TaskManager
 from app.services.webhooks.events import WebhookEvents
 from app.services.webhooks.mapping.current import CurrentMapping
 from app.services.webhooks.webhooks import Webhooks
+from laneway.platform.alerts.rules import AlertRule
 from laneway.platform.celery_app import load_tasks
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.erasure.erasers import Eraser
-from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.retention import Retention
 from laneway.platform.platform import Platform, current_platform, use_platform
 from laneway.platform.workflows.handlers import Handler
@@ -139,23 +138,9 @@ class Services(Platform):
     def erasers(self) -> Sequence[Eraser]:
         return (*super().erasers, PersonalData())
 
-    @cached_property
-    def alerts(self) -> Alerts:
-        with_notices = bool(self.settings.mail.alerts_to)
-        return Alerts(
-            self.database,
-            self.tasks,
-            self.settings.operation,
-            intake=self.intake,
-            unknown_queues=self.unknown_queues,
-            schedules=self.schedule_watch,
-            with_notices=with_notices,
-            more=self.webhook_events.alert_conditions,
-        )
-
-    @cached_property
-    def alert_mail(self) -> AlertMail:
-        return AlertMail(self.database, self.mail, self.settings.mail)
+    @property
+    def alert_rules(self) -> Sequence[AlertRule]:
+        return (*super().alert_rules, *self.webhook_events.alert_rules)
 
     @cached_property
     def workflow_handlers(self) -> dict[str, Handler]:

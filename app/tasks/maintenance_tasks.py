@@ -7,9 +7,7 @@ from typing import Any
 from app.services.container import services
 from laneway import Context, task
 from laneway.platform import clock
-from laneway.platform.operations.alerts import NOTICE_ROLE
-from laneway.platform.queues import Priority
-from laneway.schemas.alert import AlertsOpened
+from laneway.platform.alerts.tasks import register_notice_task
 
 
 @task(queue="maintenance")
@@ -24,10 +22,7 @@ def health_sweep_task() -> dict[str, Any]:
     return services().alerts.sweep()
 
 
-@task(queue="maintenance", priority=Priority.HIGH, role=NOTICE_ROLE, internal=True)
-def send_alert_mail_task(ctx: Context, payload: AlertsOpened) -> dict[str, Any]:
-    """Send e-mails about alerts, one to each recipient."""
-    return services().alert_mail.send(payload, task_id=ctx.id, step=ctx.step)
+tell_about_alerts_task = register_notice_task(queue="maintenance", name="tell_about_alerts_task")
 
 
 @task(queue="maintenance")

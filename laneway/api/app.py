@@ -16,6 +16,7 @@ from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
 from laneway.api.request_spans import request_telemetry
 from laneway.api.routers import (
+    alerts,
     audit_log,
     dead_letters,
     destinations,
@@ -35,7 +36,7 @@ from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
     *(tasks, queues, dead_letters, workflows, outbound_webhooks, destinations),
-    *(audit_log, health, metrics, login, sessions),
+    *(alerts, audit_log, health, metrics, login, sessions),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
 

@@ -40,6 +40,7 @@ COMMANDS: Final = {
         "laneway.cli.top",
         "Watch queues, running tasks, dead letters and workers in the terminal.",
     ),
+    "alerts": ("laneway.cli.alerts", "Alerts: list them, and try their receivers."),
     "submit": ("laneway.cli.submit", "Submit a task by its name."),
     "tasks": ("laneway.cli.tasks", "Tasks: list and show them, follow, cancel and run them again."),
     "search": ("laneway.cli.tasks", "Find tasks, newest first."),

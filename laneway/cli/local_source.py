@@ -26,6 +26,7 @@ from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
     from laneway.platform.platform import Platform
+    from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
         BulkActionResponse,
         DeadLetterGroupView,
@@ -127,6 +128,13 @@ class LocalSource:
             ],
             self._platform.statistics.window(window, queue=queue, name=name),
         )
+
+    def alerts(self, *, closed: bool) -> list[AlertView]:
+        self._sweep_alerts()
+        return self._platform.alerts.views(closed=closed)
+
+    def test_alerts(self) -> list[ReceiverAnswer]:
+        return self._platform.receivers.test()
 
     def _sweep_alerts(self) -> None:
         """Look for problems now: the scheduled sweep needs a worker, and there may be none.

@@ -12,6 +12,7 @@ from laneway.client.client import Client
 from laneway.schemas.workflow_run import RetryDefinition, RetryFrom, RunState, WorkflowRequest
 
 if TYPE_CHECKING:
+    from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
         BulkActionResponse,
         DeadLetterGroupView,
@@ -99,6 +100,12 @@ class RemoteSource:
 
     def overview(self, window: float) -> Figures:
         return self.figures(window, queue=None, name=None)
+
+    def alerts(self, *, closed: bool) -> list[AlertView]:
+        return self._client.send(operator_calls.alerts(closed=closed)).alerts
+
+    def test_alerts(self) -> list[ReceiverAnswer]:
+        return self._client.send(operator_calls.test_alerts()).receivers
 
     def workers(self) -> list[WorkerView]:
         return self._client.send(operator_calls.workers()).workers

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
         BulkActionResponse,
         DeadLetterGroupView,
@@ -112,6 +113,10 @@ class Operations(Protocol):
     def overview(self, window: float) -> Figures:
         """The figures of all tasks, with the alerts of the last sweep."""
         ...
+
+    def alerts(self, *, closed: bool) -> Sequence[AlertView]: ...
+
+    def test_alerts(self) -> Sequence[ReceiverAnswer]: ...
 
     def workers(self) -> list[WorkerView]: ...
 

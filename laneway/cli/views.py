@@ -17,6 +17,7 @@ from laneway.cli.tables import Cell, Fields, Grid, ident, number, text, when
 from laneway.schemas.choices import TaskState
 
 if TYPE_CHECKING:  # the help of a command must not import pydantic
+    from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import DeadLetterGroupView, DeadLetterView
     from laneway.schemas.queue import QueueLimitsResponse, UnknownQueue
     from laneway.schemas.statistics import Performance, Window
@@ -241,6 +242,20 @@ def alert_line(message: str, *, since: datetime) -> Text:
     return Text.assemble(
         ("alert", "bold red"), f" {one_line(message)} (since {times.local(since)}, {times.ago(since)})"
     )
+
+
+def alert_view(alert: AlertView) -> Text:
+    """One alert: its severity, its text, and since when it is open."""
+    colour = "dim" if alert.closed_at else "bold red" if alert.severity == "severe" else "bold yellow"
+    over = f", over since {times.local(alert.closed_at)}" if alert.closed_at else ""
+    since = f" (since {times.local(alert.opened_at)}, {times.ago(alert.opened_at)}{over})"
+    return Text.assemble((f"{alert.severity:6}", colour), f" {one_line(alert.message)}{since}")
+
+
+def receiver_answer(answer: ReceiverAnswer) -> Text:
+    """What one receiver of notices answered."""
+    mark = ("ok    ", "bold green") if answer.sent else ("failed", "bold red")
+    return Text.assemble(mark, f" {one_line(answer.receiver)}: {one_line(answer.answer)}")
 
 
 def unknown_queue_line(queue: UnknownQueue) -> Text:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from laneway.client.calls import Call
+from laneway.schemas.alert import AlertsResponse, AlertTestResponse
 from laneway.schemas.history import (
     BulkActionResponse,
     DeadLetterGroupsResponse,
@@ -49,6 +50,16 @@ def attempts(id: str) -> Call[list[AttemptView]]:
 def stats(**parameters: Any) -> Call[StatsResponse]:
     """`GET /stats`: `window` in seconds, `queue`, `name`."""
     return Call("GET", "/stats", _adapter(StatsResponse), params=_given(parameters))
+
+
+def alerts(*, closed: bool = False) -> Call[AlertsResponse]:
+    """`GET /alerts`; with `closed` also those that are over."""
+    return Call("GET", "/alerts", _adapter(AlertsResponse), params=_given({"closed": closed}))
+
+
+def test_alerts() -> Call[AlertTestResponse]:
+    """`POST /alerts/test`. The receivers have 45 s to answer."""
+    return Call("POST", "/alerts/test", _adapter(AlertTestResponse), waiting=45, repeatable=False)
 
 
 def workers() -> Call[WorkersResponse]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from laneway.platform import clock
+from laneway.platform.alerts.notices import NOTICE_ROLE
+from laneway.platform.alerts.tasks import register_notice_task
 from laneway.platform.execution.context import Context
 from laneway.platform.library_schedules import ALERTS_TASK, CLEANUP_TASK
 from laneway.platform.platform import current_platform
@@ -32,5 +34,7 @@ def delete_old_data(ctx: Context) -> dict[str, Any]:
 
 if not registry.has_role(DELIVERY_ROLE):  # the project may have registered its own
     register_delivery_task(queue=queues.default)
+if not registry.has_role(NOTICE_ROLE):
+    register_notice_task(queue=queues.default)
 if WORKFLOW_QUEUE in queues and not registry.has_role(STEP_ROLE):
     register_workflow_tasks(queue=WORKFLOW_QUEUE)

@@ -48,11 +48,13 @@ from laneway.platform.workflows.views import WorkflowViews
 
 if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.access.people import People
+    from laneway.platform.alerts.alerts import Alerts
+    from laneway.platform.alerts.receivers import Receivers
+    from laneway.platform.alerts.rules import AlertRule
     from laneway.platform.erasure.erasure import Erasure
     from laneway.platform.execution.celery_results import CeleryResults
     from laneway.platform.history.overview import Overviews
     from laneway.platform.history.queue_samples import QueueSamples
-    from laneway.platform.operations.alerts import Alerts
     from laneway.platform.operations.bulk_tasks import BulkTasks
     from laneway.platform.operations.readiness import ReadinessReport, RecentReadiness
     from laneway.platform.operations.retention import Retention
@@ -300,18 +302,36 @@ class Platform:
             erasers=self.erasers,
         )
 
+    @property
+    def alert_rules(self) -> Sequence[AlertRule]:
+        """The rules of alerts; an application may return more."""
+        from laneway.platform.alerts.rules import RULES
+
+        return RULES
+
     @cached_property
     def alerts(self) -> Alerts:
-        from laneway.platform.operations.alerts import Alerts
+        from laneway.platform.alerts.alerts import Alerts
+        from laneway.platform.alerts.situation import Watched
 
-        return Alerts(
-            self.database,
-            self.tasks,
-            self._settings.operation,
+        watched = Watched(
+            database=self.database,
+            broker=self.broker,
+            tasks=self.tasks,
+            recorder=self.recorder,
             intake=self.intake,
+            settings=self._settings.alerts,
             unknown_queues=self.unknown_queues,
             schedules=self.schedule_watch,
+            data_folder=self._settings.storage.folder,
         )
+        return Alerts(watched, self.alert_rules)
+
+    @cached_property
+    def receivers(self) -> Receivers:
+        from laneway.platform.alerts.receivers import Receivers
+
+        return Receivers(self.database, self._settings.alerts, public_url=self._settings.people.public_url)
 
     @cached_property
     def schedule_watch(self) -> ScheduleWatch:

@@ -15,7 +15,7 @@ _ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]{1,64}@[^\s@<>,;:\"()\
 
 
 class MailSettings(Group):
-    """The SMTP server, the sender, and the recipients of e-mail about leads and alerts."""
+    """The SMTP server, the sender, and the recipients of e-mail about leads."""
 
     host: str | None = Field(None, alias="SMTP_HOST", pattern=r"^\S+$")
     """The mail server. Without it no e-mail is sent."""
@@ -35,8 +35,6 @@ class MailSettings(Group):
     """The sender of e-mail."""
     notify: str | None = Field(None, alias="CRM_NOTIFY_TO")
     """The recipients of an e-mail about each new lead; addresses separated by commas."""
-    alerts: str | None = Field(None, alias="ALERT_MAIL_TO")
-    """The recipients of an e-mail about each alert; addresses separated by commas."""
     notify_updates: bool = Field(True, alias="CRM_NOTIFY_UPDATES")
     """Whether changes of a lead are mailed, too."""
 
@@ -50,29 +48,18 @@ class MailSettings(Group):
         """The addresses in `CRM_NOTIFY_TO`."""
         return _addresses(self.notify)
 
-    @property
-    def alerts_to(self) -> tuple[str, ...]:
-        """The addresses in `ALERT_MAIL_TO`."""
-        return _addresses(self.alerts)
-
-    @property
-    def _recipients(self) -> dict[str, tuple[str, ...]]:
-        return {"CRM_NOTIFY_TO": self.notify_to, "ALERT_MAIL_TO": self.alerts_to}
-
     @model_validator(mode="after")
     def _check_addresses(self) -> MailSettings:
         if self.sender is not None and not _ADDRESS.fullmatch(self.sender):
             raise ValueError("MAIL_FROM must be one plain address, such as crm@example.com")
-        for name, addresses in self._recipients.items():
-            if not all(_ADDRESS.fullmatch(address) for address in addresses) or len(addresses) > MAX_RECIPIENTS:
-                raise ValueError(f"{name} must be at most {MAX_RECIPIENTS} plain addresses, separated by commas")
+        if not all(_ADDRESS.fullmatch(to) for to in self.notify_to) or len(self.notify_to) > MAX_RECIPIENTS:
+            raise ValueError(f"CRM_NOTIFY_TO must be at most {MAX_RECIPIENTS} plain addresses, separated by commas")
         return self
 
     @model_validator(mode="after")
     def _check_combinations(self) -> MailSettings:
-        for name, addresses in self._recipients.items():
-            if addresses and not self.host:
-                raise ValueError(f"{name} needs SMTP_HOST: e-mail needs a mail server")
+        if self.notify_to and not self.host:
+            raise ValueError("CRM_NOTIFY_TO needs SMTP_HOST: e-mail needs a mail server")
         if self.host and not self.sender:
             raise ValueError("SMTP_HOST needs MAIL_FROM: the sender of every e-mail")
         if self.tls and self.starttls:

@@ -35,11 +35,12 @@ from app.services.webhooks.deciding import Decision, decide
 from app.services.webhooks.mapping.current import CurrentMapping
 from app.services.webhooks.parsing import parse
 from laneway.platform import clock
+from laneway.platform.alerts.conditions import Problem
+from laneway.platform.alerts.rules import AlertRule, Severity
 from laneway.platform.audit_log.recording import record
 from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, InvalidPayload, NotFound, PayloadTooLarge
 from laneway.platform.logging import logger
-from laneway.platform.operations.alerts import AlertCondition
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import SubmissionTransaction
 
@@ -149,23 +150,38 @@ class WebhookEvents:
             ],
         )
 
-    def alert_conditions(self) -> list[AlertCondition]:
+    @property
+    def alert_rules(self) -> tuple[AlertRule, ...]:
         """What an operator must know: a mapping that is not valid, and sources with events in quarantine."""
-        current = self._mapping.get()
+        return (
+            AlertRule(
+                kind="webhook_quarantine",
+                severity=Severity.LOW,
+                condition=lambda _: self._quarantines(),
+                advice="See why: `laneway webhooks list --source {subject} --state quarantined`, then "
+                "`laneway webhooks replay`.",
+            ),
+            AlertRule(
+                kind="webhook_mapping",
+                severity=Severity.SEVERE,
+                condition=lambda _: self._broken_mapping(),
+                advice="See what is wrong: `laneway webhooks mapping`. Mend the file, then `laneway webhooks replay`.",
+            ),
+        )
+
+    def _quarantines(self) -> list[Problem]:
         with self._database.reading() as session:
             quarantined = repository.count_by_source(session, EventState.QUARANTINED)
-        conditions = [
-            AlertCondition(
-                "webhook_quarantine",
-                source,
-                f"{number} events of the webhook source {source!r} are in quarantine: see `laneway webhooks list`",
-            )
+        return [
+            Problem(source, f"{number} events of the webhook source {source!r} are in quarantine")
             for source, number in quarantined.items()
         ]
-        if current.problem is not None:
-            message = f"The webhook mapping {current.file} is not valid: see `laneway webhooks mapping`"
-            conditions.append(AlertCondition("webhook_mapping", "mapping", message))
-        return conditions
+
+    def _broken_mapping(self) -> list[Problem]:
+        current = self._mapping.get()
+        if current.problem is None:
+            return []
+        return [Problem("mapping", f"the webhook mapping {current.file} is not valid")]
 
     def _delivery(self, id: str) -> WebhookDelivery:
         with self._database.reading() as session:

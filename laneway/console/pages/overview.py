@@ -73,7 +73,7 @@ def _values(services: Platform, range: str, at: datetime | None) -> Mapping[str,
     return {
         "overview": overview,
         "lanes": _by_lane(overview) if overview else (),
-        "alerts": [] if at else services.alerts.listing(),
+        "alerts": [] if at else services.alerts.views(),
         "unknown": [] if at else services.unknown_queues.listing(),
         "may_operate": current_caller().may(Scope.QUEUES) and services.broker.engine is not None,
         "limits": _limits,

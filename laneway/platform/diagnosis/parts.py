@@ -61,7 +61,7 @@ def settings_facts(settings: Settings) -> SettingsFacts:
         is_production=settings.operation.is_production,
         exceptions=sorted(settings.safety.names),
         signs=settings.keys.signs,
-        alert_backlog=settings.operation.alert_backlog,
+        alert_backlog=settings.alerts.backlog,
         max_queue_size=settings.tasks.max_queue_size,
         lease_seconds=settings.tasks.lease_seconds,
         status_hours=settings.tasks.status_expiry_hours,

@@ -18,12 +18,15 @@ from laneway.platform import clock
 from laneway.platform.broker import Broker
 from laneway.platform.db.queries import workers
 from laneway.platform.db.session import Database
+from laneway.platform.db.wait_limit import limit_waits
 from laneway.platform.errors import PlatformError
 from laneway.platform.operations.installation import Installation
 from laneway.platform.queues import queues as declared
 from laneway.platform.submission.admission import BrokerMemory
 from laneway.platform.workflows.definitions import Definitions
 
+PART_SECONDS: Final = 2.0
+"""Most seconds that the report waits for a database that another program holds."""
 RECENT_SECONDS: Final = 1.0
 """A report is not older than this when it is shown to whoever asks."""
 
@@ -84,14 +87,19 @@ MEMORY_FULL: Final = (
 def check_readiness(
     database: Database, broker: Broker, *, installation: Installation, definitions: Definitions
 ) -> ReadinessReport:
-    """Store something in the database, ask the broker for an answer, and look at workers and definitions."""
+    """Store something in the database, ask the broker for an answer, and look at workers and definitions.
+
+    The database has `PART_SECONDS` to take the write. A broker that stands still is noticed within 2 s, and at once
+    while that is known.
+    """
     database_error, broker_error = None, None
     living, shared = list[Sequence[str]](), dict[str, int]()
     try:
-        installation.check_writes()
-        with database.reading() as session:
-            living = [list(worker.queues) for worker in workers.alive(session, now=clock.now())]
-            shared = workers.shared_names(session, now=clock.now())
+        with limit_waits(PART_SECONDS):
+            installation.check_writes()
+            with database.reading() as session:
+                living = [list(worker.queues) for worker in workers.alive(session, now=clock.now())]
+                shared = workers.shared_names(session, now=clock.now())
     except PlatformError as error:
         database_error = error
     full = None

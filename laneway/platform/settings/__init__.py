@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings.access import AccessSettings, Authentication, is_loopback
+from laneway.platform.settings.alerts import AlertSettings
 from laneway.platform.settings.base import Group, Port, absolute, project
 from laneway.platform.settings.children import ChildSettings
 from laneway.platform.settings.connections import ConnectionSettings
@@ -33,6 +34,7 @@ from laneway.platform.settings.tracing import TracingSettings
 
 __all__ = [
     "AccessSettings",
+    "AlertSettings",
     "ApiSettings",
     "ChildSettings",
     "ConnectionSettings",
@@ -73,6 +75,7 @@ class Settings(BaseModel):
     outbound: OutboundSettings
     destinations: DestinationSettings
     operation: OperationSettings
+    alerts: AlertSettings
     task_retention: TaskRetentionSettings
     access: AccessSettings
     people: PeopleSettings

@@ -319,7 +319,7 @@ class OutboundSettings(Group):
 
 
 class OperationSettings(Group):
-    """Logs, alerts, and the concurrency of workers."""
+    """Logs, and the concurrency of workers."""
 
     environment: Literal["development", "production"] = Field("development", alias="ENVIRONMENT")
     """Where the platform runs. In `production` logs are JSON."""
@@ -327,10 +327,6 @@ class OperationSettings(Group):
     """The least level of log lines that are written."""
     log_format: Literal["auto", "json", "console"] = Field("auto", alias="LOG_FORMAT")
     """The form of log lines; `auto` is JSON in production, else for a console."""
-    alert_backlog: int = Field(1000, alias="ALERT_BACKLOG", ge=1)
-    """The number of waiting tasks in one queue that opens an alert."""
-    alert_failures: int = Field(10, alias="ALERT_FAILURES_PER_HOUR", ge=1)
-    """The number of failures of one task within an hour that opens an alert."""
     worker_concurrency: int = Field(2, alias="WORKER_CONCURRENCY", ge=1, le=256)
     """The number of pool processes of a worker whose group declares none."""
 

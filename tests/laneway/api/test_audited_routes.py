@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import insert
 
 from app.db.models import WebhookDelivery, WebhookEvent
@@ -13,8 +14,10 @@ from app.schemas.webhook_choices import EventState
 from app.services.container import Services
 from laneway.api.access import guarded_routes
 from laneway.platform import clock
+from laneway.platform.alerts.receivers import Receivers
 from laneway.platform.db.models import OutboundDelivery, OutboundEndpoint
 from laneway.platform.db.queries.audit_log import AuditLogFilter
+from laneway.platform.settings import AlertSettings
 from laneway.platform.workflows.definitions import checked_plan, parsed_definition
 from laneway.platform.workflows.runs import StartOptions
 from laneway.schemas.task import TaskState
@@ -215,6 +218,13 @@ for path, verb in (("endpoints/{endpoint_id}/enable", "enable"), ("endpoints/{en
     audited(f"POST /api/callbacks/{path}", f"receiver.{verb}")(receiver)
 audited("POST /api/callbacks/deliveries/{delivery_id}/replay", "delivery.replay")(receiver)
 audited("POST /api/callbacks/replay", "delivery.replay")(receiver)
+
+
+@audited("POST /alerts/test", "alerts.test")
+def refusing_receiver(api: Api) -> dict[str, Any]:
+    settings = AlertSettings(receivers={"nobody": SecretStr("json://127.0.0.1:1")})
+    api.services.receivers = Receivers(api.database, settings)
+    return {}
 
 
 def writing_routes(app: Any) -> set[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -23,6 +26,7 @@ from laneway.platform.operations import readiness
 from laneway.platform.operations.readiness import ReadinessReport
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import REPORT, Api
+from tests.fixtures.held_database import held_by_another_program
 from tests.fixtures.valkey import RedisUrls
 
 
@@ -63,6 +67,38 @@ def test_without_a_broker_work_is_accepted_so_the_process_is_ready(api: Api, red
     assert (status, body["status"], body["broker"]) == (200, "ready", "Broker unavailable")
     assert parts(body) == ["broker"] and "wait in the database" in body["degraded"][0]["problem"]
     assert accepted.status_code == 202
+
+
+def test_a_frozen_broker_does_not_keep_the_process_from_accepting_and_is_named_soon(
+    api: Api, redis_urls: RedisUrls
+) -> None:
+    start_worker(api, "w@here", *QUEUES)
+    pid = redis_urls.valkey.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        began = monotonic()
+        status, body = ready(api)
+        seconds = monotonic() - began
+        accepted = api.http.post("/tasks", json={"name": REPORT, "payload": {}})
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert (status, body["status"], parts(body)) == (200, "ready", ["broker"])
+    assert seconds < 4
+    assert accepted.status_code == 202
+
+
+@pytest.mark.parametrize("platform_database", ["sqlite"], indirect=True)
+def test_a_database_that_another_program_holds_accepts_nothing_and_is_named_soon(api: Api) -> None:
+    _ = api.services.installation.id
+    with held_by_another_program(api.database):
+        began = monotonic()
+        status, body = ready(api)
+        seconds = monotonic() - began
+
+    assert (status, parts(body)[0]) == (503, "database")
+    assert seconds < 3.3, "a request may wait for 3.5 s, a probe for 2 s"
 
 
 @pytest.mark.parametrize("platform_database", ["sqlite"], indirect=True)

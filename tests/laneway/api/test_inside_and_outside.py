@@ -25,7 +25,7 @@ INTERNAL: dict[str, Any] = {
     "process_facebook_webhook_task": {"delivery_id": "facebook:1"},
     "process_google_webhook_task": {"delivery_id": "google:1"},
     "process_generic_webhook_task": {"delivery_id": "shop:1"},
-    "send_alert_mail_task": {"alerts": []},
+    "tell_about_alerts_task": {"receiver": "ops", "at": "2026-01-01T00:00:00Z"},
     "crm_update_ended": {"task_id": "x", "run": 1},
     "document_failed_task": {"task_id": "x", "run": 1},
 }

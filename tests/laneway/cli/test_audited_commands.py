@@ -17,7 +17,7 @@ from tests.fixtures.shell import Shell
 READS = {
     "doctor",
     *("stats", "tasks list", "tasks show", "tasks attempts", "tasks follow", "search", "status", "active", "attempts"),
-    *("watch", "workers", "dead list", "dead show", "dead groups", "queues list", "queues routes"),
+    *("watch", "workers", "alerts list", "dead list", "dead show", "dead groups", "queues list", "queues routes"),
     *("callbacks list", "callbacks show", "callbacks endpoints", "callbacks destinations", "workflows list"),
     *("workflows show", "workflows definitions", "sessions list", "tokens list", "keys list", "audit-log list"),
     *("audit-log verify", "audit-log prove", "webhooks list", "webhooks show", "webhooks stats", "webhooks mapping"),
@@ -68,6 +68,7 @@ BY_SERVICE = {
     "webhooks replay": "webhook_event.replay",
     "webhooks discard": "webhook_event.discard",
     "keys reencrypt": "keys.reencrypt",
+    "alerts test": "alerts.test",
 }
 """Command → the action of its entry. It calls the service that a route calls, or has a test of its own."""
 CALLS = {

@@ -57,7 +57,8 @@ def test_the_help_names_every_command(laneway: Shell) -> None:
 def test_stats_are_shown_as_tables_and_as_json(laneway: Shell) -> None:
     laneway.site.message("c-1")
     laneway.end(TaskState.DEAD_LETTER)
-    alert = "1 task waits in the queue 'conversations', which no live worker serves"
+    advice = "Start a worker: `laneway worker --queue conversations`."
+    alert = f"1 task waits in the queue 'conversations', which no live worker serves. {advice}"
     shown, data = laneway("stats"), laneway("stats", "--json")
 
     assert (shown.code, data.code) == (0, 0)

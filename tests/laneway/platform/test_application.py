@@ -180,7 +180,8 @@ def test_the_library_makes_the_celery_app(tmp_path: Path) -> None:
     ran = run(tmp_path, "-c", SHOW)
 
     assert ran.stdout == (
-        "laneway.platform.project:celery_app shop ['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.cleanup'] "
+        "laneway.platform.project:celery_app shop ['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.cleanup', "
+        "'tell_about_alerts'] "
         "['laneway.alerts', 'laneway.cleanup'] ['default']\n"
     ), ran.stderr
 
@@ -194,7 +195,7 @@ def test_a_celery_app_of_the_project_is_configured_and_keeps_its_tasks(tmp_path:
 
     assert ran.stdout == (
         "laneway.platform.project:celery_app shop "
-        "['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.cleanup', 'shop.plain'] "
+        "['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.cleanup', 'shop.plain', 'tell_about_alerts'] "
         "['laneway.alerts', 'laneway.cleanup', 'own'] ['default']\n"
     ), ran.stderr
 

@@ -137,7 +137,7 @@ def test_a_schedule_that_somebody_changed_is_not_sent_and_is_stored_again(
         client: Any = get_redis(signed.app)
         definition = client.hget("redbeat:chore", "definition")
         assert client.hget("redbeat:chore", "signature")
-        client.hset("redbeat:chore", "definition", definition.replace(TASK, "send_alert_mail_task"))
+        client.hset("redbeat:chore", "definition", definition.replace(TASK, "tell_about_alerts_task"))
         stranger = {"name": "stranger", **{k: v for k, v in json.loads(definition).items() if k != "name"}}
         client.hset("redbeat:stranger", "definition", json.dumps(stranger))
         client.zadd("redbeat::schedule", {"redbeat:stranger": 0})

@@ -198,4 +198,6 @@ class Alert(Base):
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
     notified_at: Mapped[datetime | None]
-    """When a notice about it was submitted."""
+    """When the last notice that it is open was submitted."""
+    end_notified_at: Mapped[datetime | None]
+    """When the notice that it is over was submitted."""

@@ -177,16 +177,6 @@ def count_by_queue(session: Session, *, now: datetime) -> dict[tuple[str, str], 
     return {(queue, state): count for queue, state, count in rows}
 
 
-def count_failures(session: Session, *, since: datetime) -> dict[str, int]:
-    """Task name → number of tasks that failed for good since `since`."""
-    rows = session.execute(
-        select(TaskRun.name, func.count())
-        .where(TaskRun.finished_at >= since, TaskRun.state.in_((TaskState.FAILED, TaskState.DEAD_LETTER)))
-        .group_by(TaskRun.name)
-    )
-    return {row[0]: row[1] for row in rows}
-
-
 def _unchanged(run: TaskRun) -> ColumnElement[bool]:
     sent = TaskRun.published_at == run.published_at if run.published_at else TaskRun.published_at.is_(None)
     return and_(TaskRun.id == run.id, TaskRun.state == run.state, TaskRun.attempts == run.attempts, sent)

@@ -27,11 +27,26 @@ def report(
     host: str = "",
     version: str = "",
 ) -> None:
-    """Store that a worker is alive, when and where it started, and which queues it serves. `id`: of this process."""
+    """Store that a worker is alive, when and where it started, and which queues it serves. `id`: of this process.
+
+    If nobody could report for longer than a worker counts as alive, the silence says nothing: somebody held the
+    database. Those who were alive at its beginning get their time anew, so that they are not taken for dead before they
+    report.
+    """
+    _forgive_silence(session, id, now=now)
     values = {"queues": list(queues), "started_at": started_at, "seen_at": now, "host": host, "version": version}
     seen = session.execute(update(Worker).where(Worker.id == id).values(**values))
     if not seen.rowcount:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
         session.add(Worker(id=id, name=name, **values))
+
+
+def _forgive_silence(session: Session, id: str, *, now: datetime) -> None:
+    newest = session.scalar(select(func.max(Worker.seen_at)))
+    if newest is None or newest > now - ALIVE:
+        return
+    own = session.scalar(select(Worker.seen_at).where(Worker.id == id))
+    if own is not None and own > newest - ALIVE:  # this worker was alive then: it is no new one after all have died
+        session.execute(update(Worker).where(Worker.seen_at > newest - ALIVE).values(seen_at=now))
 
 
 def leave(session: Session, id: str) -> None:

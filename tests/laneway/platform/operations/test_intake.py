@@ -12,11 +12,11 @@ import laneway
 from laneway.engine import Message, MessageState
 from laneway.platform.db.session import Database
 from laneway.platform.errors import QueueFull
-from laneway.platform.operations.alerts import Alerts
 from laneway.platform.operations.intake import Intake
 from laneway.platform.queues import Priority
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.schemas.task import TaskState
+from tests.fixtures.alerts import alerts_of
 from tests.fixtures.platform import Platform
 
 MESSAGE = "process_conversation_message_task"
@@ -113,7 +113,7 @@ def test_what_nobody_here_can_run_is_left_in_celerys_default_list_and_is_an_aler
     assert intake.take() == 0
 
     assert in_list(platform, "celery") == 1
-    alerts = Alerts(platform.database, platform.tasks, platform.settings.operation, intake=intake)
+    alerts = alerts_of(platform, intake=intake)
     (opened,) = alerts.sweep()["opened"]
     assert "'celery'" in opened
     assert "tasks_of_another_project" in opened

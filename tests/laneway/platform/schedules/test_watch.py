@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
 
-from laneway.platform.operations.alerts import Alerts
-from laneway.platform.operations.intake import Intake
 from laneway.platform.schedules.scheduler import BeatScheduler
 from laneway.platform.schedules.watch import GRACE, ScheduleWatch
+from tests.fixtures.alerts import alerts_of
 from tests.fixtures.platform import Platform
 
 HOURLY = timedelta(hours=1)
@@ -36,11 +35,6 @@ def beat(watch: ScheduleWatch, platform: Platform) -> Generator[BeatScheduler]:
     beat.tick()
     yield beat
     beat.close()
-
-
-def alerts_of(platform: Platform, watch: ScheduleWatch) -> Alerts:
-    intake = Intake(platform.broker)
-    return Alerts(platform.database, platform.tasks, platform.settings.operation, intake=intake, schedules=watch)
 
 
 def sent_at(beat: BeatScheduler, name: str, at: datetime) -> None:
@@ -108,7 +102,7 @@ def test_a_damaged_entry_does_not_hide_the_others(field: str, watch: ScheduleWat
 def test_the_alert_opens_without_a_scheduled_sweep_and_closes_when_beat_sends_again(
     watch: ScheduleWatch, beat: BeatScheduler, platform: Platform
 ) -> None:
-    alerts = alerts_of(platform, watch)
+    alerts = alerts_of(platform, schedules=watch)
     alerts.watch_schedules()
     assert alerts.listing() == []
     sent_at(beat, "first", datetime.now(UTC) - 2 * HOURLY)
@@ -122,7 +116,7 @@ def test_the_alert_opens_without_a_scheduled_sweep_and_closes_when_beat_sends_ag
 
 
 def test_a_broker_that_is_away_is_a_schedule_that_stands_still(watch: ScheduleWatch, platform: Platform) -> None:
-    alerts = alerts_of(platform, watch)
+    alerts = alerts_of(platform, schedules=watch)
     platform.valkey.stop()
     try:
         alerts.sweep()

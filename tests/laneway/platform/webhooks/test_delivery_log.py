@@ -13,12 +13,11 @@ from laneway.platform.db.queries import retention
 from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
 from laneway.platform.errors import NotFound, PlatformError, WrongState
 from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised
-from laneway.platform.operations.alerts import Alerts
-from laneway.platform.operations.intake import Intake
 from laneway.platform.registry import registry
 from laneway.platform.webhooks.delivery_log import DeliveryLog
 from laneway.platform.webhooks.outbound_webhooks import EndpointDisabled
 from laneway.schemas.task import TaskState
+from tests.fixtures.alerts import alerts_of
 from tests.fixtures.http_peer import HttpPeer, HttpReply
 from tests.fixtures.platform import Platform
 from tests.fixtures.receiving import DeliveryHarness, webhook
@@ -207,7 +206,7 @@ def test_without_states_only_deliveries_that_failed_for_good_are_replayed(
 def test_the_alert_of_a_disabled_receiver_stays_open_until_the_receiver_is_deleted(
     log_harness: DeliveryLogHarness, platform: Platform, http_peer: HttpPeer
 ) -> None:
-    alerts = Alerts(platform.database, platform.tasks, platform.settings.operation, intake=Intake(platform.broker))
+    alerts = alerts_of(platform, severities={"new_errors": "off"})
     http_peer.reply_with(HttpReply(410))
     log_harness.sent(http_peer.url)
     endpoint = log_harness.harness.endpoint()

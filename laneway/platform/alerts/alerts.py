@@ -1,0 +1,128 @@
+"""Opens an alert when a rule finds a problem, closes it when the problem is gone, and has both told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from socket import gethostname
+from time import monotonic
+from typing import Any, Final
+
+from laneway.platform.alerts.notices import DueNotices
+from laneway.platform.alerts.rules import RULES, AlertRule, Severity
+from laneway.platform.alerts.situation import Situation, Watched
+from laneway.platform.db.models import Alert
+from laneway.platform.db.queries import alerts as repository
+from laneway.platform.db.queries import workers
+from laneway.platform.errors import BrokerUnavailable, ConfigError
+from laneway.platform.logging import logger
+from laneway.schemas.alert import AlertView
+
+log = logger(__name__)
+
+HELD_SECONDS: Final = 1.0
+"""A sweep that waited longer than this for its turn to write knows that others could not write either."""
+
+
+class Alerts:
+    """The alerts of a platform."""
+
+    def __init__(self, watched: Watched, rules: Sequence[AlertRule] = RULES) -> None:
+        """Raises ConfigError when ALERT_SEVERITIES names an unknown kind."""
+        self.watched, self._settings = watched, watched.settings
+        given = watched.settings.severities
+        if unknown := sorted(given.keys() - {rule.kind for rule in rules}):
+            known = ", ".join(rule.kind for rule in rules)
+            raise ConfigError(f"ALERT_SEVERITIES: there is no kind of alert {unknown[0]!r}; there are {known}.")
+        self.rules = tuple(rule for rule in rules if given.get(rule.kind) != "off")
+        self.severities = {rule.kind: Severity(given.get(rule.kind, rule.severity)) for rule in self.rules}
+        """Kind → severity. A kind whose rule is gone is severe."""
+        self._due = DueNotices(watched.settings, self.rules, self.severities)
+        self._stood_still = False
+
+    def sweep(self) -> dict[str, Any]:
+        """Look for problems once; return the number of open alerts and what this sweep opened and closed.
+
+        Raises DatabaseUnavailable.
+        """
+        situation = Situation(self.watched, database_was_held=self._wait_for_turn())
+        found, unknown = self._problems(situation)
+        with self.watched.tasks.transaction() as unit:
+            opened = [
+                (kind, subject, message)
+                for (kind, subject), message in found.items()
+                if repository.open_alert(unit.session, kind, subject=subject, message=message, now=situation.now)
+            ]
+            elsewhere = {worker.host for worker in workers.alive(unit.session, now=situation.now)} - {gethostname()}
+            closed = repository.close_others(
+                unit.session,
+                found.keys(),
+                now=situation.now,
+                unknown=lambda alert: alert.kind in unknown or self._is_seen_elsewhere(alert, elsewhere),
+            )
+            self._due.submit(unit, now=situation.now)
+        for kind, subject, message in opened:
+            log.warning("alert opened", kind=kind, subject=subject, message=message)
+        for alert in closed:
+            log.info("alert closed", kind=alert.kind, subject=alert.subject)
+        return {
+            "open": len(found),
+            "opened": [message for _, _, message in opened],
+            "closed": [f"{alert.kind} {alert.subject}" for alert in closed],
+        }
+
+    def watch_schedules(self) -> None:
+        """Sweep if a schedule stands still, or did so at the last call: the scheduled sweep may not come then.
+
+        Raises BrokerUnavailable, DatabaseUnavailable.
+        """
+        schedules = self.watched.schedules
+        stands_still = bool(schedules and schedules.standstills())
+        if stands_still or self._stood_still:
+            self.sweep()
+        self._stood_still = stands_still
+
+    def listing(self, *, closed: bool = False) -> Sequence[Alert]:
+        """Return the open alerts, newest first; with `closed` the closed ones as well."""
+        with self.watched.database.reading() as session:
+            return repository.listing(session, closed=closed)
+
+    def views(self, *, closed: bool = False) -> list[AlertView]:
+        """The same, each with its severity, as responses."""
+        return [self._view(alert) for alert in self.listing(closed=closed)]
+
+    def _view(self, alert: Alert) -> AlertView:
+        return AlertView(
+            id=alert.id,
+            kind=alert.kind,
+            subject=alert.subject,
+            severity=self.severities.get(alert.kind, Severity.SEVERE).value,
+            message=alert.message,
+            opened_at=alert.opened_at,
+            closed_at=alert.closed_at,
+            notified_at=alert.notified_at,
+        )
+
+    def _problems(self, situation: Situation) -> tuple[dict[tuple[str, str], str], set[str]]:
+        """(Kind, subject) → message, and the kinds of which it is not known whether there are any."""
+        found, unknown = dict[tuple[str, str], str](), set[str]()
+        for rule in self.rules:
+            try:
+                problems = rule.condition(situation)
+                known = None if problems is None else list(problems)
+            except BrokerUnavailable:
+                known = None
+            if known is None:
+                unknown.add(rule.kind)
+            for problem in known or ():
+                found[rule.kind, problem.subject] = rule.message(problem)
+        return found, unknown
+
+    def _is_seen_elsewhere(self, alert: Alert, elsewhere: Collection[str]) -> bool:
+        """Whether the alert is about another machine, whose own workers look at it."""
+        return alert.subject in elsewhere and any(rule.is_local for rule in self.rules if rule.kind == alert.kind)
+
+    def _wait_for_turn(self) -> bool:
+        """Wait until this process may write; True if that took so long that another program held the database."""
+        began = monotonic()
+        with self.watched.database.transaction():
+            return monotonic() - began > HELD_SECONDS

@@ -1,0 +1,200 @@
+"""The conditions of the rules: each looks at the situation, and returns the problems that exist now.
+
+None means that it cannot be known now. A condition may raise BrokerUnavailable, which means the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from socket import gethostname
+from typing import Final, NamedTuple
+
+from laneway.platform.alerts.situation import Situation
+from laneway.platform.db.queries import outbound_webhooks, trouble, workers
+from laneway.platform.errors import BrokerUnavailable
+from laneway.platform.operations.readiness import shared_name_problem
+from laneway.platform.schedules.watch import BEAT, Standstill
+from laneway.platform.webhooks.endpoint_rules import alert_message
+
+MOST: Final = 100
+"""At most this many problems of one rule become alerts."""
+MAX_SUBJECT: Final = 200
+
+
+class Problem(NamedTuple):
+    """A problem that exists now. The kind of its rule and its subject identify its alert."""
+
+    subject: str
+    text: str
+    """What is wrong, without a full stop at its end."""
+
+
+def failing_tasks(situation: Situation) -> Iterator[Problem]:
+    """Names of tasks that keep failing for good."""
+    with situation.watched.database.reading() as session:
+        failures = trouble.count_failures(session, since=situation.hour_ago)
+    for task, count in failures.items():
+        if count >= situation.settings.failures:
+            yield Problem(task, f"{task} failed for good {count} times within an hour")
+
+
+def new_errors(situation: Situation) -> Iterator[Problem]:
+    """Groups of errors of which there was none an hour ago. Their texts are left out: they may hold data of persons."""
+    with situation.watched.database.reading() as session:
+        groups = trouble.new_error_groups(session, since=situation.hour_ago, limit=MOST)
+    for found in groups:
+        times = "once" if found.number == 1 else f"{found.number} times"
+        yield Problem(
+            f"{found.group} {found.name}"[:MAX_SUBJECT],
+            f"{found.name} failed {times} in a way that is new: {found.error_type} (group {found.group})",
+        )
+
+
+def full_queues(situation: Situation) -> Iterator[Problem]:
+    """Queues with many waiting tasks."""
+    for name, queue in situation.queues.items():
+        waiting, limit = queue.pending + queue.scheduled, situation.settings.backlog
+        if waiting >= limit:
+            yield Problem(name, f"{_tasks_wait(waiting)} in the queue {name!r} (ALERT_BACKLOG is {limit})")
+
+
+def old_tasks(situation: Situation) -> Iterator[Problem]:
+    """Queues whose oldest task waits for long."""
+    with situation.watched.database.reading() as session:
+        found = trouble.waiting_longest(session, now=situation.now)
+    limit = situation.settings.oldest_seconds
+    for waiting in found:
+        age = _age(situation, waiting.since)
+        if age < limit:
+            continue
+        queue = situation.queues.get(waiting.queue)
+        paused = ", which is paused" if queue is not None and queue.paused else ""
+        yield Problem(
+            waiting.queue,
+            f"the oldest task in the queue {waiting.queue!r}{paused} has waited for {_in_words(age)} "
+            f"(ALERT_OLDEST_SECONDS is {limit:g})",
+        )
+
+
+def unserved_queues(situation: Situation) -> list[Problem] | None:
+    """Queues in which tasks wait and that no live worker serves."""
+    if situation.database_was_held:
+        return None
+    return [
+        Problem(name, f"{_tasks_wait(queue.pending)} in the queue {name!r}, which no live worker serves")
+        for name, queue in situation.queues.items()
+        if queue.pending and not queue.workers
+    ]
+
+
+def growing_dead_letters(situation: Situation) -> Iterator[Problem]:
+    """Queues that got many dead letters."""
+    with situation.watched.database.reading() as session:
+        dead = trouble.count_dead_letters(session, since=situation.hour_ago)
+    limit = situation.settings.dead_letters
+    for queue, number in dead.items():
+        if number >= limit:
+            text = f"{number} dead letters came in the queue {queue!r} within an hour"
+            yield Problem(queue, f"{text} (ALERT_DEAD_LETTERS_PER_HOUR is {limit})")
+
+
+def schedules_at_a_standstill(situation: Situation) -> Iterator[Problem]:
+    """Schedules that were due and were not sent."""
+    schedules = situation.watched.schedules
+    try:
+        found = schedules.standstills() if schedules else []
+    except BrokerUnavailable as error:
+        found = [Standstill(BEAT, f"nothing that is scheduled can be sent: {str(error).removesuffix('.')}")]
+    for subject, reason in found:
+        yield Problem(subject[:MAX_SUBJECT], reason)
+
+
+def unread_journals(situation: Situation) -> Iterator[Problem]:
+    """Queues whose events the database lacks."""
+    limit = situation.settings.unread_events
+    for queue, number in situation.watched.recorder.unread().items():
+        if number >= limit:
+            text = f"{number} events of the queue {queue!r} are not in the database yet"
+            yield Problem(queue, f"{text} (ALERT_UNREAD_EVENTS is {limit})")
+
+
+def unsent_tasks(situation: Situation) -> Iterator[Problem]:
+    """Queues with accepted tasks that the broker does not have for long."""
+    with situation.watched.database.reading() as session:
+        found = trouble.unsent(session, now=situation.now)
+    limit = situation.settings.outbox_seconds
+    for waiting in found:
+        age = _age(situation, waiting.since)
+        if age >= limit:
+            are = "1 accepted task is" if waiting.number == 1 else f"{waiting.number} accepted tasks are"
+            text = f"{are} not in the queue {waiting.queue!r} yet, the oldest for {_in_words(age)}"
+            yield Problem(waiting.queue, f"{text} (ALERT_OUTBOX_SECONDS is {limit:g})")
+
+
+def full_broker(situation: Situation) -> Iterator[Problem]:
+    """The memory of the broker, if it has a limit."""
+    broker = situation.watched.broker
+    if broker.engine is None:
+        return
+    with broker.guarded():
+        used, limit = broker.engine.memory()
+    percent = 100 * used / limit if limit else 0
+    if limit and percent >= situation.settings.broker_memory:
+        text = f"the broker uses {percent:.0f} % of its memory of {limit / 1_048_576:.0f} MiB"
+        yield Problem("broker", f"{text} (ALERT_BROKER_MEMORY_PERCENT is {situation.settings.broker_memory:g})")
+
+
+def full_disk(situation: Situation) -> Iterator[Problem]:
+    """The disk of the data folder on this machine."""
+    free, least = situation.disk_free_percent, situation.settings.disk_free
+    if free is not None and free < least:
+        host = gethostname()[:MAX_SUBJECT]
+        text = f"the disk of DATA_DIR on {host} has {free:.1f} % free"
+        yield Problem(host, f"{text} (ALERT_DISK_FREE_PERCENT is {least:g})")
+
+
+def stranded_messages(situation: Situation) -> Iterator[Problem]:
+    """Messages of other programs that wait where no worker looks."""
+    for each in situation.stranded:
+        yield Problem(each.queue[:MAX_SUBJECT], str(each))
+
+
+def undeclared_queues(situation: Situation) -> Iterator[Problem]:
+    """Messages in queues that the application does not declare, and that no worker takes."""
+    stranded = {each.queue for each in situation.stranded}
+    unknown = situation.watched.unknown_queues
+    for queue in unknown.look() if unknown else ():
+        if queue.queue not in stranded and not queue.running:
+            yield Problem(queue.queue[:MAX_SUBJECT], str(queue))
+
+
+def shared_worker_names(situation: Situation) -> Iterator[Problem]:
+    """Names that several live workers have."""
+    with situation.watched.database.reading() as session:
+        shared = workers.shared_names(session, now=situation.now)
+    for worker, number in shared.items():
+        yield Problem(worker[:MAX_SUBJECT], shared_name_problem(worker, number).removesuffix("."))
+
+
+def disabled_receivers(situation: Situation) -> Iterator[Problem]:
+    """Receivers of outbound webhooks that were disabled by what they answered."""
+    with situation.watched.database.reading() as session:
+        disabled = outbound_webhooks.disabled_automatically(session, limit=MOST)
+    for endpoint in disabled:
+        yield Problem(endpoint.id, alert_message(endpoint))
+
+
+def _tasks_wait(number: int) -> str:
+    return "1 task waits" if number == 1 else f"{number} tasks wait"
+
+
+def _age(situation: Situation, since: datetime) -> float:
+    return (situation.now - since).total_seconds()
+
+
+def _in_words(seconds: float) -> str:
+    """A time as people say it: seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"

@@ -1,0 +1,133 @@
+"""The rules of alerts, as one table: kind, severity, condition, threshold, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from laneway.platform.alerts import conditions
+from laneway.platform.alerts.conditions import Problem
+from laneway.platform.alerts.situation import Situation
+from laneway.platform.webhooks.endpoint_rules import ALERT as RECEIVER_DISABLED
+
+
+class Severity(StrEnum):
+    """Whether an alert may wait until the quiet hours are over."""
+
+    LOW = "low"
+    SEVERE = "severe"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRule:
+    """When alerts of one kind are open, and what their texts say. An application may have rules of its own."""
+
+    kind: str
+    """At most 32 characters."""
+    severity: Severity
+    condition: Callable[[Situation], Iterable[Problem] | None]
+    """Returns the problems that exist now; None, or BrokerUnavailable: that is not known."""
+    advice: str = ""
+    """What to do, as a sentence; `{subject}` is replaced. Empty: the text of the problem says it."""
+    threshold: str | None = None
+    """The setting with the threshold, if there is one."""
+    lasts: bool = True
+    """False: the alert is about something that has happened. It is told once, and its end is told to nobody."""
+    is_local: bool = False
+    """Whether each machine looks at itself: its alerts have the machine's name as their subject."""
+
+    def message(self, problem: Problem) -> str:
+        """What is wrong, and what to do."""
+        advice = self.advice.replace("{subject}", problem.subject)
+        return f"{problem.text}. {advice}" if advice else problem.text
+
+
+RULES: Final = (
+    AlertRule(
+        kind="failures",
+        severity=Severity.LOW,
+        condition=conditions.failing_tasks,
+        threshold="ALERT_FAILURES_PER_HOUR",
+        advice="See why: `laneway dead groups --failed`. What is mended is sent again by `laneway dead requeue`.",
+    ),
+    AlertRule(
+        kind="new_errors",
+        severity=Severity.LOW,
+        condition=conditions.new_errors,
+        advice="See the error: `laneway dead list --failed`, then `laneway dead show ID`.",
+        lasts=False,
+    ),
+    AlertRule(
+        kind="backlog",
+        severity=Severity.LOW,
+        condition=conditions.full_queues,
+        threshold="ALERT_BACKLOG",
+        advice="Start another worker (`laneway worker --queue {subject}`), or see in `laneway stats` what holds it.",
+    ),
+    AlertRule(
+        kind="oldest",
+        severity=Severity.LOW,
+        condition=conditions.old_tasks,
+        threshold="ALERT_OLDEST_SECONDS",
+        advice="See why it waits: `laneway search --queue {subject} --state pending`, then `laneway status ID`. "
+        "A paused queue goes on after `laneway queues resume {subject}`.",
+    ),
+    AlertRule(
+        kind="no_worker",
+        severity=Severity.SEVERE,
+        condition=conditions.unserved_queues,
+        advice="Start a worker: `laneway worker --queue {subject}`.",
+    ),
+    AlertRule(
+        kind="dead_letters",
+        severity=Severity.LOW,
+        condition=conditions.growing_dead_letters,
+        threshold="ALERT_DEAD_LETTERS_PER_HOUR",
+        advice="See why: `laneway dead groups`. Mend the cause, then `laneway dead requeue --queue {subject}`.",
+    ),
+    AlertRule(
+        kind="schedule",
+        severity=Severity.SEVERE,
+        condition=conditions.schedules_at_a_standstill,
+        advice="See whether Beat runs and reaches the broker; its log has the reason. Start it: `laneway up`, or "
+        "`celery beat` as docs/architecture.md says.",
+    ),
+    AlertRule(
+        kind="recorder",
+        severity=Severity.SEVERE,
+        condition=conditions.unread_journals,
+        threshold="ALERT_UNREAD_EVENTS",
+        advice="See in the logs of the workers why the database takes no events: it may be slow, held or full. At "
+        "MAX_UNREAD_EVENTS the queue accepts no tasks.",
+    ),
+    AlertRule(
+        kind="outbox",
+        severity=Severity.SEVERE,
+        condition=conditions.unsent_tasks,
+        threshold="ALERT_OUTBOX_SECONDS",
+        advice="See in `GET /health/ready` and `laneway stats` whether the broker is away or the queue is full.",
+    ),
+    AlertRule(
+        kind="broker_memory",
+        severity=Severity.SEVERE,
+        condition=conditions.full_broker,
+        threshold="ALERT_BROKER_MEMORY_PERCENT",
+        advice="Above 80 % no tasks are accepted. Start more workers, discard what nobody needs (`laneway flush`), or "
+        "give the broker more memory (BROKER_MAX_MEMORY, `maxmemory`).",
+    ),
+    AlertRule(
+        kind="disk",
+        severity=Severity.SEVERE,
+        condition=conditions.full_disk,
+        threshold="ALERT_DISK_FREE_PERCENT",
+        advice="Free space on that disk; `laneway cleanup` deletes old data. A full disk stops all submissions.",
+        is_local=True,
+    ),
+    AlertRule(kind="stranded", severity=Severity.LOW, condition=conditions.stranded_messages),
+    AlertRule(kind="unknown_queue", severity=Severity.LOW, condition=conditions.undeclared_queues),
+    AlertRule(kind="worker_name", severity=Severity.LOW, condition=conditions.shared_worker_names),
+    AlertRule(kind=RECEIVER_DISABLED, severity=Severity.LOW, condition=conditions.disabled_receivers),
+)
+"""The rules of the library."""

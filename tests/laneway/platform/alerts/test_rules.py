@@ -1,0 +1,240 @@
+"""The table of rules, and each rule on a platform that has its problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from socket import gethostname
+from typing import Any
+
+import pytest
+from redis import Redis
+from sqlalchemy import update
+
+from laneway.platform import clock
+from laneway.platform.alerts.alerts import Alerts
+from laneway.platform.alerts.conditions import Problem
+from laneway.platform.alerts.rules import RULES
+from laneway.platform.alerts.situation import Situation
+from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import workers
+from laneway.platform.errors import ConfigError
+from laneway.platform.execution.outcomes import Raised
+from laneway.platform.settings import AlertSettings
+from laneway.schemas.task import TaskState
+from tests.fixtures.alerts import alerts_of, serve
+from tests.fixtures.held_database import held_by_another_program
+from tests.fixtures.platform import MovableClock, Platform
+
+
+def opened(alerts: Alerts) -> dict[str, str]:
+    """Kind → message of each open alert, after a sweep."""
+    alerts.sweep()
+    return {alert.kind: alert.message for alert in alerts.listing()}
+
+
+def fail(platform: Platform, error: Exception) -> None:
+    platform.chore()
+    assert platform.work("maintenance", Raised(error))
+
+
+def test_every_threshold_is_a_setting_and_every_kind_has_one_rule() -> None:
+    names = {field.alias for field in AlertSettings.model_fields.values()}
+
+    assert {rule.threshold for rule in RULES} - {None} <= names
+    assert len({rule.kind for rule in RULES}) == len(RULES)
+    assert all(len(rule.kind) <= 32 for rule in RULES)
+
+
+def test_a_message_says_what_is_wrong_and_what_to_do() -> None:
+    rule = next(rule for rule in RULES if rule.kind == "no_worker")
+
+    assert (
+        rule.message(Problem("{mail}", "It is wrong"))
+        == "It is wrong. Start a worker: `laneway worker --queue {mail}`."
+    )
+
+
+def test_a_new_group_of_errors_is_an_alert_once(platform: Platform) -> None:
+    alerts = alerts_of(platform)
+    fail(platform, ValueError("of the customer Ada"))
+    fail(platform, ValueError("of the customer Ada"))
+    message = opened(alerts)["new_errors"]
+    assert message.startswith("cleanup_old_data_task failed 2 times in a way that is new: ValueError (group ")
+    assert "laneway dead show ID" in message and "customer" not in message
+
+    with platform.database.transaction() as session:  # the engine's clock, which says when a task ended, is not moved
+        session.execute(update(TaskRun).values(finished_at=clock.now() - timedelta(hours=2)))
+    assert "new_errors" not in opened(alerts)
+    fail(platform, ValueError("of the customer Ada"))
+    assert "new_errors" not in opened(alerts), "this group is known"
+    fail(platform, TypeError("another one"))
+    assert "TypeError" in opened(alerts)["new_errors"]
+
+
+def test_a_task_that_waits_for_long_is_an_alert(platform: Platform, movable_clock: MovableClock) -> None:
+    alerts = alerts_of(platform, oldest_seconds=600)
+    id = platform.chore(delay=3000)
+    movable_clock.forward(3500)
+    assert "oldest" not in opened(alerts), "it was due 500 s ago"
+    movable_clock.forward(200)
+
+    message = opened(alerts)["oldest"]
+    assert message.startswith("the oldest task in the queue 'maintenance' has waited for 12 minutes (ALERT_OLDEST_")
+    assert "laneway status ID" in message
+    platform.tasks.cancel(id)
+    assert "oldest" not in opened(alerts)
+
+
+def test_growing_dead_letters_are_an_alert(platform: Platform) -> None:
+    alerts = alerts_of(platform, dead_letters=2)
+    platform.brought_to(TaskState.DEAD_LETTER)
+    assert "dead_letters" not in opened(alerts)
+    platform.brought_to(TaskState.FAILED)
+    assert "dead_letters" not in opened(alerts), "it failed, and is no dead letter"
+    platform.brought_to(TaskState.DEAD_LETTER, conversation="c-2")
+
+    assert opened(alerts)["dead_letters"].startswith("2 dead letters came in the queue 'conversations' within an hour")
+
+
+def test_events_that_are_not_recorded_are_an_alert(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    alerts = alerts_of(platform, unread_events=2)
+    platform.recorder.leave_to_others()  # nobody records them
+    platform.chore(), platform.chore()
+
+    assert opened(alerts)["recorder"].startswith("2 events of the queue 'maintenance' are not in the database yet")
+
+
+def test_an_accepted_task_that_is_not_sent_is_an_alert(platform: Platform, movable_clock: MovableClock) -> None:
+    alerts = alerts_of(platform, outbox_seconds=60)
+    platform.valkey.stop()
+    try:
+        platform.chore()
+        assert "outbox" not in opened(alerts)
+        movable_clock.forward(90)
+        message = opened(alerts)["outbox"]
+    finally:
+        platform.valkey.start()
+
+    assert message.startswith("1 accepted task is not in the queue 'maintenance' yet, the oldest for 90 seconds")
+
+
+def test_a_broker_whose_memory_is_nearly_full_is_an_alert(platform: Platform) -> None:
+    alerts = alerts_of(platform)
+    client: Any = Redis.from_url(platform.valkey.url(0))
+    client.config_set("maxmemory", round(int(client.info("memory")["used_memory"]) * 1.2))
+    try:
+        message = opened(alerts)["broker_memory"]
+    finally:
+        client.config_set("maxmemory", 0)
+        client.close()
+
+    assert message.startswith("the broker uses ") and "BROKER_MAX_MEMORY" in message
+    assert "broker_memory" not in opened(alerts)
+
+
+def test_a_disk_with_little_space_is_an_alert_of_its_machine(platform: Platform, tmp_path: Path) -> None:
+    alerts = alerts_of(platform, data_folder=tmp_path, disk_free=99.999)
+    assert opened(alerts)["disk"].startswith(f"the disk of DATA_DIR on {gethostname()} has ")
+    assert "disk" not in opened(alerts_of(platform, data_folder=tmp_path, disk_free=0))
+    assert "disk" not in opened(alerts_of(platform, data_folder=tmp_path / "none", disk_free=99.999))
+
+
+def test_a_machine_leaves_the_disk_of_another_one_to_its_workers(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock
+) -> None:
+    """The names of two machines are all that a test on one of them has to replace."""
+    with platform.database.transaction() as session:
+        now = clock.now()
+        workers.report(session, "w@other", id="w2", queues=[], started_at=now, now=now, host="other")
+    for module in ("conditions", "alerts"):
+        monkeypatch.setattr(f"laneway.platform.alerts.{module}.gethostname", lambda: "other")
+    assert "disk" in opened(alerts_of(platform, data_folder=tmp_path, disk_free=99.999))
+    monkeypatch.undo()
+    here = alerts_of(platform, data_folder=tmp_path, disk_free=0)
+    assert "disk" in opened(here)
+
+    movable_clock.forward(30)
+    assert "disk" not in opened(here), "no worker lives there that could close it"
+
+
+def test_while_the_broker_is_away_its_alerts_stay_as_they_are(platform: Platform) -> None:
+    known = [True]
+
+    def found(_: Situation) -> list[Problem]:
+        if not known[0]:
+            platform.broker.ping()
+        return [Problem("x", "it is full")]
+
+    rules = [rule if rule.kind != "broker_memory" else _with(rule, found) for rule in RULES]
+    alerts = Alerts(alerts_of(platform).watched, rules)
+    assert "broker_memory" in opened(alerts)
+    known[0] = False
+    platform.valkey.stop()
+    try:
+        assert "broker_memory" in opened(alerts)
+    finally:
+        platform.valkey.start()
+
+
+def _with(rule: Any, condition: Callable[[Situation], list[Problem]]) -> Any:
+    from dataclasses import replace
+
+    return replace(rule, condition=condition)
+
+
+def test_a_severity_of_an_unknown_kind_is_named(platform: Platform) -> None:
+    with pytest.raises(ConfigError, match="there is no kind of alert 'failure'; there are failures, new_errors"):
+        alerts_of(platform, severities={"failure": "severe"})
+
+
+def test_a_rule_that_is_off_closes_its_alerts(platform: Platform) -> None:
+    platform.chore()
+    assert "no_worker" in opened(alerts_of(platform))
+    assert "no_worker" not in opened(alerts_of(platform, severities={"no_worker": "off"}))
+
+
+@pytest.mark.parametrize("platform_database", ["sqlite"], indirect=True)
+def test_a_database_that_somebody_held_opens_no_alert_about_workers(
+    platform: Platform, movable_clock: MovableClock
+) -> None:
+    """Nobody could report while it was held: workers are not taken for dead after it."""
+    platform.chore()
+    first, second = platform.maintenance("first@here"), platform.maintenance("second@here", queues=("crm",))
+    first.report(), second.report()
+    with held_by_another_program(platform.database):
+        movable_clock.forward(60)
+    second.report()
+
+    assert "no_worker" not in opened(alerts_of(platform))
+    movable_clock.forward(15)
+    second.report()
+    movable_clock.forward(10)
+    second.report()
+    assert "no_worker" in opened(alerts_of(platform)), "the first one has not reported since"
+
+
+def test_a_sweep_that_had_to_wait_says_nothing_about_workers(platform: Platform) -> None:
+    platform.chore()
+    watched = alerts_of(platform).watched
+    rule = next(rule for rule in RULES if rule.kind == "no_worker")
+
+    assert rule.condition(Situation(watched, database_was_held=True)) is None
+    assert rule.condition(Situation(watched)) != []
+
+
+def test_workers_that_died_before_a_new_one_started_stay_dead(platform: Platform, movable_clock: MovableClock) -> None:
+    platform.maintenance("w@here").report()
+    movable_clock.forward(60)
+    platform.maintenance("w@here").report()
+
+    with platform.database.reading() as session:
+        assert workers.shared_names(session, now=clock.now()) == {}
+        assert len(workers.alive(session, now=clock.now() + timedelta(seconds=1))) == 1
+
+
+def test_a_worker_that_serves_is_no_alert(platform: Platform) -> None:
+    serve(platform, "maintenance")
+    platform.chore()
+    assert opened(alerts_of(platform)) == {}
