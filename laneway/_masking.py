@@ -33,6 +33,11 @@ def masked(text: str) -> str:
     return _ADDRESS.sub(lambda found: _masked_address(found[0]), _LOGIN.sub("", text))
 
 
+def shown_address(url: str) -> str:
+    """The address of a server, without its login and its parameters."""
+    return masked(url.partition("?")[0])
+
+
 def without_login(text: str) -> str:
     """The text without the logins in its addresses."""
     return _LOGIN.sub("", text)

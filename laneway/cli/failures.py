@@ -75,6 +75,10 @@ def _of_client(error: Exception) -> tuple[str, int] | None:
 
     if not isinstance(error, errors.ClientError):
         return None
+    if target.url is None and isinstance(
+        error, errors.Unreachable | errors.UnexpectedResponse
+    ):  # the project's own API
+        return f"{error}." if not str(error).endswith(".") else str(error), FAILED
     at = target.url or "the URL"
     if isinstance(error, errors.Unreachable):
         return _unreachable(error, at), NO_PLATFORM
