@@ -14,7 +14,6 @@ import socket
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -22,8 +21,15 @@ from urllib.parse import unquote
 from fastapi import FastAPI
 from starlette.types import Message, Scope
 
-import laneway
-from laneway._command_socket import KEY_FILE, address_of, digest_of_file, digests, is_of_this_user, is_supported
+from laneway._command_socket import (
+    KEY_FILE,
+    address_of,
+    code_identity,
+    digest_of_file,
+    digests,
+    is_of_this_user,
+    is_supported,
+)
 from laneway._masking import shown_address
 from laneway.api.access import COMMAND
 from laneway.api.threads import write_in_thread
@@ -160,8 +166,7 @@ def greeting_of(platform: Platform) -> dict[str, Any]:
     settings, salt = platform.settings, secrets.token_hex(8)
     names = known_names(type(settings)) - {"DATA_DIR"}
     return {
-        "version": version("laneway"),
-        "library": str(Path(laneway.__file__).parent),
+        "code": code_identity(),
         "process": os.getpid(),
         "project": str(project.path),
         "data": str(settings.storage.folder),

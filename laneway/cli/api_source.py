@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from laneway.cli.source import DeadLetterFilter, Figures, TaskFilter
 from laneway.client import calls, operator_calls
-from laneway.schemas.workflow_run import RetryDefinition, RetryFrom, RunState, WorkflowRequest
 
 if TYPE_CHECKING:
     from laneway.client.calls import Call
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from laneway.schemas.worker import WorkerView
     from laneway.schemas.workflow_run import (
         DefinitionsResponse,
+        RunState,
         SignalResponse,
         WorkflowCancelResponse,
         WorkflowHandle,
@@ -123,28 +123,44 @@ class ApiSource:
     # --- workflows
 
     def workflows(self, states: tuple[RunState, ...], *, type: str | None, limit: int) -> list[WorkflowSummaryView]:
-        return self._api.send(operator_calls.workflows(state=states, type=type, limit=limit)).workflows
+        from laneway.client import workflow_calls
+
+        return self._api.send(workflow_calls.workflows(state=states, type=type, limit=limit)).workflows
 
     def definitions(self) -> DefinitionsResponse:
-        return self._api.send(operator_calls.workflow_definitions())
+        from laneway.client import workflow_calls
+
+        return self._api.send(workflow_calls.workflow_definitions())
 
     def workflow(self, id: str) -> WorkflowView:
-        return self._api.send(operator_calls.workflow(id))
+        from laneway.client import workflow_calls
+
+        return self._api.send(workflow_calls.workflow(id))
 
     def start_workflow(self, type: str, input: dict[str, Any], *, id: str | None) -> WorkflowHandle:
+        from laneway.client import workflow_calls
+        from laneway.schemas.workflow_run import WorkflowRequest
+
         request = WorkflowRequest.model_validate({"workflow_type": type, "input": input, "id": id})
-        return self._api.send(operator_calls.start_workflow(request))
+        return self._api.send(workflow_calls.start_workflow(request))
 
     def cancel_workflow(self, id: str) -> WorkflowCancelResponse:
-        return self._api.send(operator_calls.cancel_workflow(id))
+        from laneway.client import workflow_calls
+
+        return self._api.send(workflow_calls.cancel_workflow(id))
 
     def retry_workflow(self, id: str, *, from_start: bool, newest: bool) -> WorkflowHandle:
+        from laneway.client import workflow_calls
+        from laneway.schemas.workflow_run import RetryDefinition, RetryFrom
+
         start = RetryFrom.START if from_start else RetryFrom.FAILED
         definition = RetryDefinition.NEWEST if newest else RetryDefinition.STARTED
-        return self._api.send(operator_calls.retry_workflow(id, start, definition))
+        return self._api.send(workflow_calls.retry_workflow(id, start, definition))
 
     def signal_workflow(self, id: str, name: str, *, data: dict[str, Any], key: str) -> SignalResponse:
-        return self._api.send(operator_calls.signal_workflow(id, name, data=data, key=key or None))
+        from laneway.client import workflow_calls
+
+        return self._api.send(workflow_calls.signal_workflow(id, name, data=data, key=key or None))
 
 
 def figures_of(found: StatsResponse) -> Figures:

@@ -154,10 +154,11 @@ def source(*, as_json: bool = False, reads: bool = False) -> Source:
             say_whose(remote.description)
         return remote
     found = _own_source() or _local_source(reads=reads)
-    from laneway.cli.whose import is_obvious
+    if not as_json and sys.stderr.isatty():
+        from laneway.cli.whose import is_obvious
 
-    if not (as_json or is_obvious()):
-        say_whose(found.description)
+        if not is_obvious():
+            say_whose(found.description)
     return found
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlencode
 
-import laneway
 from laneway._command_socket import (
     address_of,
+    code_identity,
     digest_of_file,
     has_same_settings,
     is_of_this_user,
@@ -57,11 +57,8 @@ class OwnApi:
 
     def serves(self, project: Path, data: Path) -> bool:
         """Whether the API serves the platform that this command would use itself."""
-        from importlib.metadata import version
-
         ours = {
-            "version": version("laneway"),
-            "library": str(Path(laneway.__file__).parent),
+            "code": code_identity(),
             "project": str(project),
             "data": str(data),
             "env_file": digest_of_file(project / ENV_FILE),
