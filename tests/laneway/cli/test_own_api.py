@@ -127,9 +127,18 @@ def test_a_task_is_submitted_by_the_api_and_followed_by_the_command(laneway: She
     assert (ran.code, kinds[0], kinds[-1]) == (0, "accepted", "end"), (ran.err, payload)
 
 
-def test_an_error_has_the_same_reason_as_without_an_api(only_api: Shell) -> None:
+def test_an_error_has_the_same_reason_as_without_an_api(only_api: Shell, installed: Site) -> None:
     unknown = only_api("status", "nobody")
     assert (unknown.code, unknown.out) == (1, "") and "nobody" in unknown.err
+
+    id = installed.message("c-1")
+    installed.valkey.kill()
+    try:
+        away = only_api("cancel", id)
+    finally:
+        installed.valkey.start()
+    assert (away.code, away.out) == (1, "")
+    assert str(installed.valkey.port) in away.err, "the user of this machine reads which server is away"
 
 
 def test_a_command_says_what_the_api_cannot_know(only_api: Shell, installed: Site) -> None:
@@ -142,7 +151,6 @@ def test_a_command_says_what_the_api_cannot_know(only_api: Shell, installed: Sit
 
     assert ran.code == 1
     assert "This is what the database knows; newer events of tasks may be missing." in ran.err
-    assert str(installed.valkey.port) in ran.err, "the user of this machine reads the reason"
 
 
 @pytest.mark.parametrize(
