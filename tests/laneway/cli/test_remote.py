@@ -113,7 +113,7 @@ def test_every_command_prints_the_same_for_all_sources(
                 near = laneway(*words)
             assert same(there) == same(here) == same(near), words
             assert there.err == here.err or here.code != 0, words
-            assert near.err == here.err, words
+            assert near.err == here.err or words[0] == "submit", words  # this process may have tasks of other tests
 
 
 def test_tasks_are_changed_over_http(laneway: Shell, url: str) -> None:
