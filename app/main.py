@@ -8,52 +8,27 @@ from app.api.routers import analytics, chat, conversations, documents, leads, we
 from app.core.celery_app import celery_app
 from app.core.settings import Settings, settings
 from app.services.container import Services
-from laneway.api.app import make_api
-from laneway.api.routers import (
-    audit_log,
-    dead_letters,
-    destinations,
-    health,
-    login,
-    outbound_webhooks,
-    queues,
-    sessions,
-    tasks,
-    workflows,
-)
+from laneway.api.app import ROUTERS, make_api
+from laneway.console.library import CONSOLE
 from laneway.platform.celery_app import load_tasks_or_exit
 
 DESCRIPTION = (
     "Conversations, webhooks, documents, leads and workflows as background tasks. Errors are RFC 9457 problems."
 )
 
-DOMAINS = (
-    conversations,
-    webhooks,
-    webhook_events,
-    outbound_webhooks,
-    destinations,
-    analytics,
-    tasks,
-    queues,
-    dead_letters,
-    documents,
-    leads,
-    audit_log,
-    health,
-    login,
-    sessions,
-    chat,
-    workflows,
-)
-"""The modules with the routers of the library and of the application, in the order of the OpenAPI document."""
+DOMAINS = (conversations, webhooks, webhook_events, analytics, documents, leads, chat)
+"""The application's modules with routers, in the order of the OpenAPI document."""
 
 
 def create_app(config: Settings) -> FastAPI:
     """Make the ASGI application with these settings. At its start it upgrades the database's schema."""
     load_tasks_or_exit(celery_app)
     return make_api(
-        Services(config, celery_app), DOMAINS, title="Laneway", description=DESCRIPTION, at_start=_log_problems
+        Services(config, celery_app),
+        (*DOMAINS, *ROUTERS, *CONSOLE),
+        title="Laneway",
+        description=DESCRIPTION,
+        at_start=_log_problems,
     )
 
 

@@ -15,12 +15,14 @@ from laneway.api.command_socket import answering_commands
 from laneway.api.host_check import HostCheck
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
+from laneway.api.request_spans import request_telemetry
 from laneway.api.routers import (
     audit_log,
     dead_letters,
     destinations,
     health,
     login,
+    metrics,
     outbound_webhooks,
     queues,
     sessions,
@@ -34,7 +36,7 @@ from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
     *(tasks, queues, dead_letters, workflows, outbound_webhooks, destinations),
-    *(audit_log, health, login, sessions),
+    *(audit_log, health, metrics, login, sessions),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
 
@@ -62,6 +64,7 @@ def make_api(
         docs_url=None,
         openapi_url=None,
         redoc_url=None,  # FastAPI's page loads its script from elsewhere, and is blank without a network
+        telemetry=request_telemetry(platform.settings.tracing),
     )
     app.state.services = platform
     app.state.waiting = WaitingRequests(platform.settings.connections)
@@ -71,6 +74,7 @@ def make_api(
     app.add_middleware(BodyLimit, limit=platform.settings.api.max_body_bytes)
     app.add_middleware(HostCheck, api=app)
     app.add_middleware(RequestContext)
+    app.state.navigation = [entry for module in routers for entry in getattr(module, "navigation", ())]
     for module in routers:
         app.include_router(module.router)
     openapi.install(app)

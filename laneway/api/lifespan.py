@@ -1,4 +1,7 @@
-"""What an API process does beside its requests: it relays accepted tasks, and ends open event streams when it stops."""
+"""What an API process does beside its requests.
+
+It relays accepted tasks, stores once a minute what the queues look like, and ends open event streams when it stops.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+from laneway.api.event_loop_lag import watched_event_loop
+from laneway.platform import tracing
+from laneway.platform.history.sampler import Sampler
 from laneway.platform.platform import Platform
 from laneway.platform.signing_check import check_signing
 from laneway.platform.submission.outbox import Relay
@@ -20,15 +26,19 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 async def serving(platform: Platform) -> AsyncGenerator[None]:
     """Serve requests in this block; for the lifespan of an ASGI application. At its end the platform is closed."""
     check_signing(platform.settings)
-    relay = Relay(platform.tasks.outbox)
+    relay, sampler = Relay(platform.tasks.outbox), Sampler(platform.queue_samples)
     relay.start()
+    sampler.start()
     try:
         with _on_stop_signal(platform.event_stream.stop):
-            yield
+            async with watched_event_loop():
+                yield
     finally:
         platform.event_stream.stop()
+        sampler.stop()
         relay.stop()
         platform.close()
+        tracing.stop()
 
 
 @contextmanager

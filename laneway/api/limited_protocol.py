@@ -1,6 +1,6 @@
 """uvicorn's HTTP protocol with limits, so that no client can occupy the API by sending slowly, or nothing at all.
 
-    uvicorn laneway.api.project:app --http laneway.api.limited_protocol:LimitedProtocol
+    uvicorn laneway.asgi:app --http laneway.api.limited_protocol:LimitedProtocol
 
 - The head of a request must arrive within 10 s, and so must the body; a body gets a further second for each 64 KiB.
 - A head has at most 64 KiB.

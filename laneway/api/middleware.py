@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from laneway.api.errors import BodyTooLarge, http_problem, unexpected_error
+from laneway.platform import tracing
 from laneway.platform.logging import bind, logger, unbind_all
 
 log = logger(__name__)
@@ -50,6 +51,8 @@ class RequestContext:
         request_id = callers_id if REQUEST_ID.fullmatch(callers_id) else uuid4().hex
         unbind_all()
         bind(request_id=request_id)
+        if (spans := tracing.active) is not None:
+            bind(trace_id=spans.trace_id())
         began, status = monotonic(), 0
 
         async def send_with_id(message: Message) -> None:

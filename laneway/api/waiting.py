@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from functools import partial
 from typing import Annotated, TypeAlias
 
@@ -75,6 +75,20 @@ async def hold_place(place: PlaceDep) -> AsyncGenerator[None]:
     """Hold a place until the response has ended. Raises TooManyWaiting before it begins."""
     with place():
         yield
+
+
+def hold(request: Request, stream: AsyncGenerator[str]) -> AsyncGenerator[str]:
+    """A stream that holds a place until it ends. Raises TooManyWaiting now, if there is no place."""
+    place: Place = partial(request.app.state.waiting.place, _client(request))
+    with place():
+        return _holding(place, stream)
+
+
+async def _holding(place: Place, stream: AsyncGenerator[str]) -> AsyncGenerator[str]:
+    async with aclosing(stream):
+        with place():
+            async for part in stream:
+                yield part
 
 
 def _client(request: Request) -> str:

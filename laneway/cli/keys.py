@@ -12,7 +12,7 @@ from laneway.cli.base import Json, make_services, out, print_json, read_settings
 from laneway.cli.times import duration, local
 
 if TYPE_CHECKING:
-    from laneway.platform.operations.reencryption import Reencryption
+    from laneway.platform.operations.reencryption import Amounts, Reencryption
     from laneway.transport.key_ring import Key, KeyRing
 
 commands = typer.Typer(
@@ -67,14 +67,16 @@ def rotate(
 
 @commands.command()
 def reencrypt() -> None:
-    """Encrypt what the database holds with older keys again, with the current key. Then they can be removed.
+    """Encrypt what is stored with older keys again, with the current key. Then they can be removed.
 
-    It may be interrupted: the next run continues. Messages of the broker stay as they are until they are done.
+    That is what the database, the storage of large payloads and Celery's result store hold. It may be interrupted: the
+    next run continues. Messages of the broker, and the large payloads to which they refer, stay as they are until they
+    are done.
     """
     ring_path()
     with out.status("Encrypting again") as status:
-        done = _reencryption().run(lambda done: status.update(f"Rows encrypted again: {done}"))
-    out.print(f"Rows encrypted again: {done}")
+        done = _reencryption().run(lambda done: status.update(f"Encrypted again: {_amounts(done)}"))
+    out.print(f"Encrypted again: {_amounts(done)}")
 
 
 @commands.command()
@@ -100,25 +102,37 @@ def _check_unused(id: str) -> None:
     from laneway.transport.key_ring import KeyInUse
 
     try:
-        uses = _reencryption().uses(id)
+        with out.status(f"Looking for what is encrypted with {id}") as status:
+            uses = _reencryption().uses(id, lambda found: status.update(f"Encrypted with {id}: {_amounts(found)}"))
     except PlatformError as error:
         problem = f"what is encrypted with it is not known ({str(error).rstrip('.')}); --force does not look for it"
         raise KeyInUse(id, problem) from error
-    if uses.stored:
-        raise KeyInUse(id, f"rows that are encrypted with it: {uses.stored}; run `laneway keys reencrypt` first")
+    if uses.rows:
+        raise KeyInUse(id, f"rows that are encrypted with it: {uses.rows}; run `laneway keys reencrypt` first")
     if uses.messages:
         problem = f"messages of the broker that are encrypted with it: {uses.messages}; wait until they are done"
         raise KeyInUse(id, f"{problem}, and requeue or discard those that are dead letters")
     if uses.payloads:
         problem = f"large payloads in the storage that are encrypted with it: {uses.payloads}"
-        raise KeyInUse(id, f"{problem}; retention deletes them with their tasks")
+        raise KeyInUse(
+            id,
+            f"{problem}; wait until their tasks are done, requeue or discard those that are dead letters, and run "
+            "`laneway keys reencrypt`",
+        )
+    if uses.results:
+        problem = f"results in Celery's store that are encrypted with it: {uses.results}"
+        raise KeyInUse(id, f"{problem}; run `laneway keys reencrypt`, or wait until they expire")
+
+
+def _amounts(amounts: Amounts) -> str:
+    return f"{amounts.rows} rows, {amounts.payloads} large payloads, {amounts.results} results"
 
 
 def _reencryption() -> Reencryption:
     from laneway.platform.operations.reencryption import Reencryption
 
     settings, services = read_settings(), make_services()
-    return Reencryption(services.database, services.broker, settings.tasks)
+    return Reencryption(services.database, services.broker, services.results, settings.tasks)
 
 
 def ring_path() -> Path:

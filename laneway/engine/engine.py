@@ -232,16 +232,16 @@ class Engine(Admin):
 
     def start_attempt(
         self, lease: Lease, *, worker: str, call: bytes | None = None, most: int | None = None
-    ) -> tuple[LeaseStatus, int]:
-        """Start an attempt. DONE and its number from 1; CANCELLED: do not run it; STALE or UNKNOWN: the lease was lost.
+    ) -> tuple[LeaseStatus, int, bytes]:
+        """Start an attempt. DONE, its number from 1, and the `call` id of the attempt before (empty for the first one).
 
-        Also STALE when an attempt under this lease has already finished, because its ack action stands. A caller that
-        repeats the call after ServerLost passes the same `call` id, so that no second attempt is started. EXHAUSTED and
-        the number of the last attempt: the message has had `most` counted attempts, and nothing was started.
+        CANCELLED: do not run it; STALE or UNKNOWN: the lease was lost. Also STALE when an attempt under this lease has
+        finished: its ack action stands. Who repeats the call after ServerLost passes the same `call` id, so that no
+        second attempt is started. EXHAUSTED and the number of the last attempt: the message has had `most` of them.
         """
-        call, limit = call or secrets.token_bytes(6), b"" if most is None else most
+        call, limit = call or secrets.token_bytes(8), b"" if most is None else most
         reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, limit, lease.raw_id, lease.token)
-        return LeaseStatus(reply[0]), reply[1]
+        return LeaseStatus(reply[0]), reply[1], reply[2]
 
     def finish_attempt(self, lease: Lease, action: AckAction, *, outcome: str = "", delay_ms: int = 0) -> LeaseStatus:
         """Finish the attempt and record its `action`. The ack carries it out, or the server when the lease expires.

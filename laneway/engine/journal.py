@@ -85,6 +85,12 @@ class JournalPage:
     events: list[Event]
 
 
+def cursor_order(cursor: str) -> tuple[int, int]:
+    """The milliseconds and the number of a cursor: what cursors are compared by."""
+    milliseconds, _, number = cursor.partition("-")
+    return int(milliseconds), int(number)
+
+
 def read_entry(cursor: bytes, flat_fields: Sequence[bytes]) -> list[Event]:
     """The events in one entry of the stream, at least one. Only the entry of a purge has more."""
     event = read_event(cursor, flat_fields)

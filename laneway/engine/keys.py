@@ -33,6 +33,7 @@ NAMES = (
     "journal",  # stream: what happened to the messages
     "limits",  # hash: paused, max_size, interval, burst, tat (rate limit), format, large (has had large ones), ...
     "counters",  # hash: sequence, put, delivered, acked, released, expired, buried, cancelled, ...
+    "event_counts",  # hash: counter + NUL + label -> number of recorded events; counted: their last cursor
     "timekeepers",  # zset: idle consumer by the time (ms) at which it fetches, so that the others need not
     "wakeup",  # zset: its one member wakes one consumer that is blocked in BZPOPMIN
 )

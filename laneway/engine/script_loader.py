@@ -49,6 +49,8 @@ OPERATIONS = (
     "delete",
     "find_strays",
     "trim_journal",
+    "count_events",
+    "lags",
     "bind",
     "adopt",
     "read_source",

@@ -1,6 +1,6 @@
 """The application of a project: what its file declares, and the parts that the library makes from that.
 
-`laneway.platform.project` holds the Celery app for `celery -A`, `laneway.api.project` the API for uvicorn.
+`laneway.platform.project` holds the Celery app for `celery -A`, `laneway.asgi` the API for uvicorn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from laneway.platform.settings import Settings, load_settings, project
 
 PROJECT_APP: Final = "laneway.platform.project:celery_app"
 LIBRARY_TASKS: Final = "laneway.platform.library_tasks"
-PROJECT_API: Final = "laneway.api.project:app"
+PROJECT_API: Final = "laneway.asgi:app"
 
 
 class Application:

@@ -22,7 +22,7 @@ from laneway.engine.elapsed import ServerClock
 from laneway.engine.engine import CHUNK, CHUNK_BYTES
 from laneway.engine.errors import TaskCancelled, TooLate
 from laneway.installation import TRANSPORT
-from laneway.platform import clock
+from laneway.platform import clock, tracing
 from laneway.platform.broker_errors import refusal_of, translated_errors
 from laneway.platform.circuit_breaker import ANSWER_SECONDS, CONNECT_SECONDS, CircuitBreaker
 from laneway.platform.db.models import TaskRun
@@ -331,6 +331,8 @@ class Broker:
                 body_known=True,
                 **self._conditions([run]),
             )
+        publication = spans.publish(run) if (spans := tracing.active) is not None else None
+        trace = publication.headers if publication is not None else {}
         self._app.send_task(
             run.name,
             kwargs=run.payload,
@@ -343,10 +345,12 @@ class Broker:
             # Without this option Celery would subscribe to the result of each task that it sends, and never
             # unsubscribe. The header makes the worker store the result nevertheless.
             ignore_result=True,
-            headers={"ignore_result": False, HEADER_CHECKED: True, **headers_of(run), **options},
+            headers={"ignore_result": False, HEADER_CHECKED: True, **headers_of(run), **trace, **options},
             **self._confirmation,
             **call_options(run),
         )
+        if publication is not None:
+            publication.end()
 
     def _conditions(self, runs: Sequence[TaskRun]) -> PutConditions:
         return {"not_after": self._deadline(runs), "version": version_of(runs)}

@@ -82,8 +82,10 @@ def configure_celery(
     app.backend_cls = settings.redis.result_url  # Celery would read CELERY_RESULT_BACKEND before this setting
     if settings.redis.on_engine:
         _install_engine(app, settings)
-    if settings.keys.ring_path is not None:
-        seal_calls(app, settings.tasks.sealer)
+    # Without the engine's journal, a call has no row before it starts, and retention would delete its object.
+    store = settings.tasks.payload_store if settings.redis.on_engine and settings.tasks.payload_storage else None
+    if settings.keys.ring_path is not None or store is not None:
+        seal_calls(app, settings.tasks.sealer, store=store)
     return app
 
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from laneway._masking import masked
+from laneway._masking import masked, without_secrets
 from laneway._printable import printable_in_colour
 from laneway.platform.settings import OperationSettings
 
-SECRET_NAMES = re.compile(
-    r"secret|password|token$|api[-_]?key|google_key|authorization|signature|^(kw)?args$", re.IGNORECASE
-)
-"""Names whose values are hidden. Celery adds the arguments of a failed task to its log lines as `args` and `kwargs`;
-they may contain texts of customers and addresses with tokens."""
 NOISY = (
     "alembic",
     "amqp",
@@ -91,18 +85,6 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Hide the values of secrets, recognized by their names, and the logins in addresses."""
     event.pop("color_message", None)  # uvicorn's second copy of its message
     return without_secrets(event)
-
-
-def without_secrets(value: Any) -> Any:
-    """Return the value with hidden secrets: what stands under the name of a secret, and secrets in addresses."""
-    if isinstance(value, str):
-        return masked(value)
-    if isinstance(value, dict):
-        items = cast("dict[Any, Any]", value).items()
-        return {name: "[redacted]" if SECRET_NAMES.search(str(name)) else without_secrets(item) for name, item in items}
-    if isinstance(value, list):
-        return [without_secrets(item) for item in cast("list[Any]", value)]
-    return value
 
 
 LineSink: TypeAlias = Callable[[dict[str, Any]], None]

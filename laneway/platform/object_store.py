@@ -7,7 +7,7 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ FOLDER: Final = "file://"
 CONNECT_SECONDS: Final = 3
 ANSWER_SECONDS: Final = 10
 RETRY_SECONDS: Final = 5.0
+ATTEMPTS: Final = 3
 
 
 class StorageUnavailable(RetryableError):
@@ -75,9 +76,8 @@ class FolderStore(ObjectStore):
         path = self._folder / name
         new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
         with _translated():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
-                with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                with os.fdopen(_created(new), "wb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -98,7 +98,7 @@ class FolderStore(ObjectStore):
             for name in names:
                 path = self._folder / name
                 path.unlink(missing_ok=True)
-                if path.parent.is_dir() and not any(path.parent.iterdir()):
+                with suppress(OSError):  # it has other files, or somebody else was faster
                     path.parent.rmdir()
 
     def names(self, folder: str | None = None, *, older_than: float = 0) -> Iterator[str]:
@@ -157,6 +157,15 @@ class FsspecStore(ObjectStore):
             return make(self._scheme, use_listings_cache=False, **options)
         except (ValueError, ImportError) as error:
             raise ConfigError(f"PAYLOAD_STORAGE: {error}; pip install 'laneway[storage]' brings S3") from error
+
+
+def _created(path: Path) -> int:
+    """Create a file, and its folder; returns the descriptor. Another process may delete the empty folder meanwhile."""
+    for _ in range(ATTEMPTS - 1):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 A reference is JSON, `{"$stored": "v1.<bytes>.<folder>/<sha256>-<random>"}`. The folder is a digest of the task's id.
 The digest of the content is checked when it is read. The random part gives each submission an object of its own, so
 that none is deleted that another row needs. An encrypted payload is stored encrypted. A payload is written before its
-row; a row that is never committed leaves it behind, until `sweep` deletes it.
+row, when nothing refuses it any more; a row that is never committed leaves it behind, until `sweep` deletes it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ import json
 import re
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeGuard, cast
 
 from laneway.platform.errors import PermanentError
-from laneway.platform.object_store import ObjectStore, object_store
+from laneway.platform.object_store import ObjectStore, StorageUnavailable, object_store
 
 STORED: Final = "$stored"
 """The one field of a reference. No payload may have a field of this name."""
+REFERENCE_BYTES: Final = 200
+"""A reference has fewer bytes."""
 SWEPT_AFTER: Final = 86_400.0
 """Seconds after which a stored payload without a row is deleted."""
 _FORM: Final = re.compile(r"v1\.(\d{1,12})\.([0-9a-f]{40}/[0-9a-f]{64}-[0-9a-f]{16})")
@@ -43,17 +46,29 @@ class PayloadStore:
         """`above`: bytes of JSON up to which a payload stays in the message."""
         self.url, self._above = url, above
 
-    def stored(self, payload: dict[str, Any], *, id: str, size: int) -> dict[str, Any]:
+    def bytes_in_message(self, size: int) -> int:
+        """How many bytes of a payload of this size are in its message."""
+        return size if self.url is None or size <= self._above else REFERENCE_BYTES
+
+    def stored(self, payload: dict[str, Any], *, id: str) -> dict[str, Any]:
         """Store the payload of a task if it is large, and return the reference; else the payload itself.
 
-        `size`: its bytes. Raises StorageUnavailable.
+        Raises StorageUnavailable.
         """
-        if self.url is None or size <= self._above:
+        if self.url is None:
             return payload
         content = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        if len(content) <= self._above:
+            return payload
         name = f"{folder_of(id)}/{hashlib.sha256(content).hexdigest()}-{secrets.token_hex(8)}"
         self.objects.write(name, content)
         return {STORED: f"v1.{len(content)}.{name}"}
+
+    def drop(self, payload: dict[str, Any]) -> None:
+        """Delete the object of a reference that no row has. While the storage is away, it is left for `sweep`."""
+        if self.url is not None and is_stored(payload):
+            with suppress(StorageUnavailable):
+                self.objects.delete([name_of(payload)])
 
     def read(self, name: str) -> dict[str, Any]:
         """The payload of this name. Raises StorageUnavailable, PayloadLost."""

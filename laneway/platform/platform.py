@@ -29,6 +29,7 @@ from laneway.platform.flow.queue_limits import QueueLimits, stored_rate_limits
 from laneway.platform.history.event_stream import EventStream
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.statistics import Statistics
+from laneway.platform.metrics.metrics import Metrics
 from laneway.platform.operations.audit import Audit
 from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.installation import Installation
@@ -49,7 +50,10 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.access.people import People
     from laneway.platform.erasure.erasure import Erasure
     from laneway.platform.execution.celery_results import CeleryResults
+    from laneway.platform.history.overview import Overviews
+    from laneway.platform.history.queue_samples import QueueSamples
     from laneway.platform.operations.alerts import Alerts
+    from laneway.platform.operations.bulk_tasks import BulkTasks
     from laneway.platform.operations.readiness import ReadinessReport, RecentReadiness
     from laneway.platform.operations.retention import Retention
     from laneway.platform.schedules.watch import ScheduleWatch
@@ -129,8 +133,30 @@ class Platform:
         return Statistics(self.database, self.recorder)
 
     @cached_property
+    def overviews(self) -> Overviews:
+        from laneway.platform.history.overview import Overviews
+
+        return Overviews(self.database, self.broker, self.recorder)
+
+    @cached_property
+    def queue_samples(self) -> QueueSamples:
+        from laneway.platform.history.queue_samples import QueueSamples
+
+        return QueueSamples(self.database, self.overviews)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return Metrics(self.database, self.broker)
+
+    @cached_property
     def tasks(self) -> TaskManager:
         return TaskManager(self.database, self.broker, self.recorder, self._settings.tasks, quotas=self.quotas)
+
+    @cached_property
+    def bulk_tasks(self) -> BulkTasks:
+        from laneway.platform.operations.bulk_tasks import BulkTasks
+
+        return BulkTasks(self.database, self.recorder, self.tasks)
 
     @cached_property
     def quotas(self) -> Quotas:

@@ -112,6 +112,19 @@ class Sealer:
         data = nonce + _cipher(key).encrypt(nonce, _to_json(value).encode(), _bound_to(key.id))
         return {SEALED: f"v1.{key.id}.{b64encode(data).decode()}"}
 
+    def again(self, value: Any) -> Any:
+        """Encrypt each encrypted part of a value with the current key: chains pass results on as parts of a payload.
+
+        Raises KeysMissing, SealedUnreadable.
+        """
+        if is_sealed(value):
+            return self.seal(opened(value), what="A stored value")
+        if isinstance(value, dict):
+            return {name: self.again(each) for name, each in cast("dict[str, Any]", value).items()}
+        if isinstance(value, list):
+            return [self.again(each) for each in cast("list[Any]", value)]
+        return value
+
     def keyed_digest(self, digest: str) -> str:
         """A digest that only somebody with the key can compare with a guessed value. Raises KeysMissing."""
         return _keyed_digest(self._key("A fingerprint"), digest)

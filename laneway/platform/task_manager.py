@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from laneway.platform import tracing
 from laneway.platform.access.quotas import Quotas
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
@@ -22,7 +23,7 @@ from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.submission.acceptance import SubmitOptions, spec_of
 from laneway.platform.submission.admission import Admission
 from laneway.platform.submission.outbox import Outbox, Submission, SubmissionTransaction
 from laneway.platform.submission.submitter import Submitter
@@ -47,7 +48,8 @@ class TaskManager:
         quotas: Quotas | None = None,
     ) -> None:
         """`quotas`: None for no quotas."""
-        self.outbox = Outbox(database, broker, recorder, settings, admission=Admission(broker, quotas))
+        admission = Admission(broker, quotas, store=settings.payload_store)
+        self.outbox = Outbox(database, broker, recorder, settings, admission=admission)
         self._reader = TaskReader(database, broker, recorder, settings)
         self._submitter = Submitter(database, broker, self.outbox, self._reader, settings)
         self._user_sessions = UserSessions(database, self.outbox, settings)
@@ -77,6 +79,9 @@ class TaskManager:
             options = SubmitOptions(id=id, priority=priority, delay=delay)
         elif id is not None or priority is not None or delay:
             raise TypeError("submit() takes either options or id, priority and delay: set them in the options.")
+        if (spans := tracing.active) is not None:
+            with spans.submission(spec_of(task).name):
+                return self._submitter.submit(task, payload, options)
         return self._submitter.submit(task, payload, options)
 
     def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
@@ -91,7 +96,7 @@ class TaskManager:
     def submit_in(self, session: Session | Connection, submissions: Sequence[Submission]) -> list[TaskHandle]:
         """Accept tasks in a transaction of the caller's, who commits it; they are sent after the commit.
 
-        Raises OtherDatabase, and as `SubmissionTransaction.submit`.
+        Raises OtherDatabase, and as `SubmissionTransaction.submit` in a bounded transaction.
         """
         return self._user_sessions.submit_many(session, submissions)
 
@@ -109,6 +114,10 @@ class TaskManager:
         """A task with its payload, as of now. Raises UnknownTask, and TaskExpired when it finished too long ago."""
         return self._reader.status(id)
 
+    def details(self, run: TaskRun) -> TaskDetails:
+        """The status of a task, however long ago it finished, and what is kept of its payload."""
+        return self._reader.details(run)
+
     def current(self, id: str) -> TaskRun:
         """The whole row of a task, brought up to date if it is not finished. Raises UnknownTask."""
         return self._reader.current(id)
@@ -118,6 +127,10 @@ class TaskManager:
     ) -> tuple[list[TaskStatus], int | None]:
         """Tasks, newest first, and the `before` of the next page; None after the last page."""
         return self._reader.search(which, before=before, limit=limit)
+
+    def scan(self, which: Filter, *, before: int | None = None, limit: int = 50) -> tuple[list[TaskStatus], int | None]:
+        """As `search`, but in a bounded time for each filter: a page may have fewer tasks, and more may follow it."""
+        return self._reader.scan(which, before=before, limit=limit)
 
     def runs(self, ids: Sequence[str]) -> list[TaskStatus]:
         """The known tasks of these ids, in the order of submission."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery, signals
 from celery.utils.saferepr import saferepr
@@ -21,16 +21,20 @@ from redis.exceptions import RedisError
 
 from laneway.engine import Message
 from laneway.engine.errors import EngineError
-from laneway.platform import clock
+from laneway.platform import clock, tracing
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import Unsendable
 from laneway.platform.history.adoption import PAYLOAD_UNKNOWN, is_not_signed
 from laneway.platform.logging import without_secrets
 from laneway.platform.submission.acceptance import unique_of
 from laneway.platform.submission.routes import TaskRoutes
+from laneway.platform.tracing.carrier import CARRIER, carrier_of
 from laneway.transport.codec import message_options, to_message
 from laneway.transport.signatures import Signer, signer_of
 from laneway.worker.producer import publish_task_sent
+
+if TYPE_CHECKING:
+    from laneway.platform.tracing.spans import Publication
 
 MOST_SHOWN: Final = 1024
 """The most characters of a payload that events show, as in Celery."""
@@ -54,6 +58,8 @@ class TaskMessage:
     headers: dict[str, Any]
     body: Any
     sent_event: dict[str, Any] | None
+    publication: Publication | None = None
+    """Its span, which ends when the engine has it."""
 
     @property
     def size(self) -> int:
@@ -93,23 +99,29 @@ class TaskMessages:
             **call_options(run),
         )
         content_type, encoding, body = dumps(made.body, serializer="json")
+        headers, publication = made.headers | headers_of(run), None
+        if (spans := tracing.active) is not None:
+            publication = spans.publish(run)
+            headers |= publication.headers
         options = message_options(key=run.key, unique=unique_of(run), once=True, body_known=True)
         envelope = to_message(
             {
                 "body": body,
                 "content-type": content_type,
                 "content-encoding": encoding,
-                "headers": made.headers | headers_of(run) | options,
+                "headers": headers | options,
                 "properties": made.properties | _properties(run, priority),
             }
         )
         envelope = self.signer.sign(run.queue, envelope)
-        return TaskMessage(run, envelope, made.headers | headers_of(run), made.body, made.sent_event)
+        return TaskMessage(run, envelope, headers, made.body, made.sent_event, publication)
 
     def announce(self, messages: Sequence[TaskMessage]) -> None:
         """Tell Celery's listeners that these messages are queued. A lost event does not fail the submission."""
         parent: Any = self._app.current_worker_task
         for message in messages:
+            if message.publication is not None:
+                message.publication.end()
             route = {"exchange": "", "routing_key": message.run.queue}
             if signals.after_task_publish.receivers:
                 signals.after_task_publish.send(
@@ -176,7 +188,8 @@ def headers_of(run: TaskRun) -> dict[str, Any]:
     """The headers that the platform adds to a message."""
     max_retries = run.options.get("max_retries")
     retries = {} if max_retries is None else {RETRIES_HEADER: max_retries}
-    return {REQUEST_HEADER: run.request_id, **retries}
+    trace = carrier_of(run.options) if CARRIER in run.options else {}
+    return {REQUEST_HEADER: run.request_id, **retries, **trace}
 
 
 def time_limits(run: TaskRun) -> dict[str, Any]:

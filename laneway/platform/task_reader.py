@@ -11,7 +11,7 @@ from laneway.platform.access.bounds import covers
 from laneway.platform.access.caller import current_caller
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
-from laneway.platform.db.queries import queue_limits, search, task_runs, workers
+from laneway.platform.db.queries import queue_limits, scan, search, task_runs, workers
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable, TaskExpired, UnknownTask
@@ -21,6 +21,7 @@ from laneway.platform.logging import without_secrets
 from laneway.platform.queues import queues as declared
 from laneway.platform.sealing import shown_payload
 from laneway.platform.settings import TaskSettings
+from laneway.platform.tracing.carrier import recorded_trace
 from laneway.schemas.task import FINISHED, WAITING, QueueFigures, TaskDetails, TaskState, TaskStatus
 from laneway.schemas.worker import WorkerView
 
@@ -59,10 +60,15 @@ class TaskReader:
         run = self.current(id)
         if run.finished_at and run.finished_at < clock.now() - timedelta(hours=self._settings.status_expiry_hours):
             raise TaskExpired(id, self._settings.status_expiry_hours)
+        return self.details(run)
+
+    def details(self, run: TaskRun) -> TaskDetails:
+        """The status of a task, however long ago it finished, and what is kept of its payload."""
         with self._database.reading() as session:
             serving = workers.serving(session, now=clock.now()).get(run.queue, 0)
         status = describe(run, waiting_for=self._waiting_for(run, serving=serving))
-        return TaskDetails(**dict(status), payload=without_secrets(shown_payload(run.payload)))
+        payload = without_secrets(shown_payload(run.payload))
+        return TaskDetails(**dict(status), payload=payload, trace_id=recorded_trace(run.options))
 
     def search(
         self, which: Filter, *, before: int | None = None, limit: int = 50
@@ -72,6 +78,13 @@ class TaskReader:
         with self._database.reading() as session:
             page = search.page(session, which, before=before, limit=limit)
         return [describe(run) for run in page], page[-1].seq if len(page) == limit else None
+
+    def scan(self, which: Filter, *, before: int | None = None, limit: int = 50) -> tuple[list[TaskStatus], int | None]:
+        """As `search`, but in a bounded time for each filter: a page may have fewer tasks, and more may follow it."""
+        self._recorder.catch_up_quietly([which.queue] if which.queue else None)
+        with self._database.reading() as session:
+            found = scan.scan(session, which, before=before, limit=limit)
+        return [describe(run) for run in found.runs], found.next
 
     def by_ids(self, ids: Sequence[str]) -> list[TaskStatus]:
         """The known tasks of these ids, in the order of submission."""

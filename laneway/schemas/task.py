@@ -66,6 +66,7 @@ class TaskDetails(TaskStatus):
     """The status of one task, and what it was given."""
 
     payload: dict[str, Any] = Field(description="The payload; values under names of secrets are hidden")
+    trace_id: str | None = Field(None, description="The trace to which the task belongs, if that is recorded")
 
 
 class AttemptView(Response):

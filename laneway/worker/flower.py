@@ -1,4 +1,4 @@
-"""Shows the engine's queues on Flower's page of queues and in its `/api/queues/length`.
+"""Shows the engine's queues on Flower's page of queues and in its `/api/queues/length`, and results without secrets.
 
 Flower measures Redis lists. The engine uses none, so Flower would show 0 for every queue. Put this into Flower's
 configuration file (`flowerconfig.py`, or the file that `--conf` names), which is Python:
@@ -16,12 +16,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from celery import Celery
-from flower.api.tasks import GetQueueLengths
+from flower.api.tasks import BaseTaskHandler, GetQueueLengths, TaskApply, TaskResult
 from flower.urls import handlers
 from flower.views import BaseHandler
 from flower.views.broker import BrokerView
 from tornado.routing import URLSpec
 
+from laneway._masking import masked_repr, without_secrets
 from laneway.engine.errors import EngineError
 from laneway.engine.replies import QueueStats
 from laneway.transport.transport import Transport
@@ -30,8 +31,11 @@ CONNECT_SECONDS = 3
 
 
 def install() -> None:
-    """Make Flower show the engine's queues. Call it before Flower starts; a second call does no harm."""
-    handlers[:] = [_with_engine_handler(rule) for rule in handlers]
+    """Make Flower show the engine's queues, and results without secrets.
+
+    Call it before Flower starts; a second call does no harm.
+    """
+    handlers[:] = [_with_our_handler(rule) for rule in handlers]
 
 
 class EngineBroker:
@@ -90,18 +94,42 @@ class QueueLengths(_OnEngine, GetQueueLengths):
     """`/api/queues/length`."""
 
 
-_ENGINE_HANDLERS: dict[Any, Any] = {BrokerView: QueuePage, GetQueueLengths: QueueLengths}
+class _WithoutSecrets(BaseTaskHandler):
+    """Shows what a task returned or raised without secrets. The events that workers send have none either."""
+
+    def update_response_result(self, response: dict[str, Any], result: Any) -> None:
+        """Add the result, or the error and its traceback."""
+        super().update_response_result(response, result)
+        response["result"] = without_secrets(response["result"], of_text=masked_repr)
+        if response.get("traceback"):
+            response["traceback"] = masked_repr(str(response["traceback"]))
 
 
-def _with_engine_handler(rule: Any) -> Any:
-    """One of Flower's routes, with the engine's handler if there is one."""
+class ShownResult(_WithoutSecrets, TaskResult):
+    """`/api/task/result/ID`."""
+
+
+class ShownApply(_WithoutSecrets, TaskApply):
+    """`/api/task/apply/NAME`."""
+
+
+_OUR_HANDLERS: dict[Any, Any] = {
+    BrokerView: QueuePage,
+    GetQueueLengths: QueueLengths,
+    TaskResult: ShownResult,
+    TaskApply: ShownApply,
+}
+
+
+def _with_our_handler(rule: Any) -> Any:
+    """One of Flower's routes, with our handler if there is one."""
     if not isinstance(rule, URLSpec):
         pattern, handler, *more = rule
-        return (pattern, _ENGINE_HANDLERS.get(handler, handler), *more)
-    if rule.handler_class not in _ENGINE_HANDLERS:
+        return (pattern, _OUR_HANDLERS.get(handler, handler), *more)
+    if rule.handler_class not in _OUR_HANDLERS:
         return rule
     pattern = cast("str", rule.regex.pattern)  # pyright: ignore[reportUnknownMemberType] - Tornado types it in part
-    return URLSpec(pattern, _ENGINE_HANDLERS[rule.handler_class], rule.kwargs, rule.name)
+    return URLSpec(pattern, _OUR_HANDLERS[rule.handler_class], rule.kwargs, rule.name)
 
 
 def _uses_engine(app: Celery) -> bool:

@@ -17,6 +17,7 @@ from celery.worker.request import Request
 from laneway.engine.replies import MessageState
 from laneway.transport.channel import Channel
 from laneway.transport.codec import from_stored
+from laneway.worker.request import shown_request
 
 MAX_LISTED = 100
 """The most messages listed per queue."""
@@ -56,7 +57,7 @@ def _entry(consumer: Any, channel: Channel, raw: dict[str, Any], due: str) -> di
     try:
         message = channel.Message(raw, channel=channel)
         request: Any = Request(message, app=consumer.app, hostname=consumer.hostname, headers=headers)
-        described, eta = request.info(), request.eta.isoformat()
+        described, eta = shown_request(request.info()), request.eta.isoformat()
     except Exception:  # noqa: BLE001 - anybody may have sent the message, and it is only shown
         described, eta = {"id": headers.get("id"), "name": headers.get("task")}, due
     return {"eta": eta, "priority": _PRIORITY, "request": described}

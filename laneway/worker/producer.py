@@ -24,6 +24,7 @@ from kombu.common import maybe_declare
 from kombu.entity import Queue, maybe_delivery_mode
 from kombu.messaging import Producer
 
+from laneway._masking import masked_repr
 from laneway.engine.errors import ServerLost
 from laneway.transport.channel import Channel
 from laneway.transport.transport import Transport
@@ -53,7 +54,10 @@ class AMQP(amqp.AMQP):
         if not kwargs:
             options.setdefault("kwargsrepr", "{}")
         options["origin"] = options.get("origin") or _origin()
-        return super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
+        message = super().as_task_v2(task_id, name, args, kwargs, *rest, **options)
+        if message.sent_event:  # only with `task_send_sent_event`
+            message.sent_event.update({key: masked_repr(str(message.sent_event[key])) for key in ("args", "kwargs")})
+        return message
 
     def Router(self, queues: Any = None, create_missing: Any = None) -> Any:
         """Make Celery's router, with a faster path for a task without a route."""

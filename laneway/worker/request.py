@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from celery.exceptions import InvalidTaskError, Reject, TaskRevokedError
 from celery.worker import request
 from celery.worker.state import task_ready
 
+from laneway._masking import masked_repr, without_secrets
 from laneway.transport.channel import ReadMessage
 from laneway.worker.hand_on import NotHandled, UnknownHere, hand_on
 from laneway.worker.lease_check import drop_if_lost, is_cancelled, stop_if_lost
+
+SHOWN: Final = frozenset({"result", "exception", "traceback"})
+"""The fields of events that have what a task returned or raised, as text."""
 
 
 class Request(request.Request):
@@ -34,6 +38,26 @@ class Request(request.Request):
             raise InvalidTaskError(f"not a call of a task: {error}") from error
         if not (isinstance(args, list | tuple) and isinstance(kwargs, dict) and isinstance(embed, dict | None)):
             raise InvalidTaskError("not a call of a task")
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        """Send an event. Whoever watches the worker, such as Flower, shows its fields: they have no secrets."""
+        if self._eventer and self._eventer.enabled and self.task.send_events:
+            shown = {name: _shown(value) if name in SHOWN else value for name, value in fields.items()}
+            super().send_event(type, **shown)
+
+    @property
+    def argsrepr(self) -> Any:
+        """The positional arguments as events and logs show them, without secrets."""
+        return _shown(self._argsrepr)
+
+    @property
+    def kwargsrepr(self) -> Any:
+        """The named arguments as events and logs show them, without secrets."""
+        return _shown(self._kwargsrepr)
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """Describe the request for `inspect`, without secrets."""
+        return shown_request(super().info(safe))
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Handle an error of the task. The dead letter of a task that raises Reject has the reason that it gave."""
@@ -89,3 +113,15 @@ class Request(request.Request):
         if pid == os.getpid() and self._is_revoked():
             raise TaskRevokedError(self.id)
         super().on_accepted(pid, time_accepted)
+
+
+def shown_request(described: dict[str, Any]) -> dict[str, Any]:
+    """What Celery's `inspect` says about a request, without the secrets in its arguments."""
+    return {
+        name: without_secrets(value, of_text=masked_repr) if name in ("args", "kwargs") else value
+        for name, value in described.items()
+    }
+
+
+def _shown(value: Any) -> Any:
+    return masked_repr(value) if isinstance(value, str) else value

@@ -16,7 +16,7 @@ from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 from tests.fixtures.site import APP, START_SECONDS, Site, running_site
-from tests.fixtures.tasks_for_tests import GATED
+from tests.fixtures.tasks_for_tests import ECHOING, GATED
 from tests.fixtures.waiting import wait_until
 
 
@@ -65,6 +65,34 @@ def test_flower_shows_a_failed_task_as_failure_and_a_cancelled_task_as_revoked(s
     wait_until(lambda: task_state(site, stopped, login) == "REVOKED", seconds=20)
     assert site.row(wrong).state == TaskState.FAILED
     assert site.row(stopped).state == TaskState.CANCELLED
+
+
+def test_flower_shows_results_errors_and_arguments_without_secrets(site: Site) -> None:
+    site.start("flower", "celery", "-A", APP, "flower")
+    login = wait_for_flower(site)
+    site.worker("shown")
+    wait_until(lambda: "shown@" in page(site, "/workers", login), seconds=20)
+    text, gate = "login(user='ada', password='planted-4711')", site.gate()
+
+    returned, raised = (site.submit(ECHOING, {"text": text, "fails": fails}) for fails in (False, True))
+    by_celery = str(site.app.send_task(ECHOING.name, kwargs={"text": text}, queue="conversations"))
+    running = site.submit(ECHOING, {"text": text, "gate": str(gate)})
+    wait_until(lambda: task_state(site, raised, login) == "FAILURE", seconds=20)
+    wait_until(lambda: task_state(site, by_celery, login) == "SUCCESS", seconds=20)
+    wait_until(lambda: task_state(site, running, login) == "STARTED", seconds=20)
+    paths = [f"/{kind}/{id}" for kind in ("task", "api/task/info", "api/task/result") for id in (returned, raised)]
+    paths += ["/api/tasks", f"/task/{by_celery}", f"/task/{running}"]
+    (worker,) = ask(site, "/api/workers?refresh=1", login).json()
+    paths += ["/api/workers?refresh=1", f"/worker/{worker}"]
+
+    shown = {path: page(site, path, login) for path in paths}
+    gate.open()
+    site.until_all_over([running, by_celery])
+
+    for path, content in shown.items():
+        assert "planted-4711" not in content, path
+    for path in (f"/api/task/result/{returned}", f"/api/task/result/{raised}", f"/api/task/info/{raised}"):
+        assert "password=[redacted]" in shown[path], path
 
 
 def test_the_queue_page_shows_waiting_and_running_messages_of_the_engine(site: Site) -> None:

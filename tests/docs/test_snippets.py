@@ -112,7 +112,7 @@ def test_the_application_that_architecture_md_builds_accepts_its_task(docs_proje
 
     accepted = docs_project.run_elsewhere(folder, "laneway", "submit", "greet", "--payload", '{"name": "Ada"}')
     paths = docs_project.run_elsewhere(
-        folder, "python", "-c", "from laneway.api.project import app; print(*app.openapi()['paths'])"
+        folder, "python", "-c", "from laneway.asgi import app; print(*app.openapi()['paths'])"
     )
 
     assert accepted.startswith("Accepted: ")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from laneway._masking import looks_secret, masked
+from laneway._masking import looks_secret, masked, masked_repr, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,69 @@ def test_what_may_be_secret_is_hidden(given: str, shown: str) -> None:
 )
 def test_words_numbers_and_short_values_are_kept(text: str) -> None:
     assert masked(text) == text.replace("/processConversation", "/[redacted]")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("{'password': 'hunter2', 'n': 1}", "{'password': [redacted], 'n': 1}"),
+        ('{"token": "a\\"hunter2", "n": 1}', '{"token": [redacted], "n": 1}'),
+        ("{'password': b'hunter2', 'n': 1}", "{'password': [redacted], 'n': 1}"),
+        ("{'api_key': SecretStr('hunter2'), 'n': 1}", "{'api_key': [redacted], 'n': 1}"),
+        ("{'secrets': {'a': ['x', 'hunter2']}, 'n': 1}", "{'secrets': [redacted], 'n': 1}"),
+        ("{'password': 'hunt...", "{'password': [redacted]"),
+        ("ValueError('{\\'password\\': \\'hunter2\\'}')", "ValueError('{\\'password\\': [redacted])"),
+        ("login(password='hunter2 and more', n=1)", "login(password=[redacted], n=1)"),
+        ("DB_PASSWORD_OLD=hunter2; n=1", "DB_PASSWORD_OLD=[redacted]; n=1"),
+        ("Authorization: Bearer hunter2", "Authorization: Bearer [redacted]"),
+        ("{'X-Sent': 'Bearer hunter2hunter2'}", "{'X-Sent': 'Bearer [redacted]'}"),
+        ("see postgresql://u:hunter2@db/x password=hunter2 n=1", "see postgresql://db/x password=[redacted] n=1"),
+        (f"the token laneway_{'h' * 46} is old", "the token [redacted] is old"),
+        (f"jwt eyJ{'h' * 20}.{'u' * 20}.{'n' * 20}", "jwt [redacted]"),
+    ],
+)
+def test_what_has_the_name_of_a_secret_is_hidden_in_the_text_of_a_value(given: str, shown: str) -> None:
+    assert masked_repr(given) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'tokens': 5, 'keys': ['a'], 'text': 'the password is wrong'}",
+        "    if token == expected:",
+        "except BadToken:\n    raise",
+        "KeyError('token')",
+        "Bearer of good news",
+    ],
+)
+def test_other_text_of_a_value_is_kept(text: str) -> None:
+    assert masked_repr(text) == text
+
+
+def test_the_text_in_a_value_may_be_masked_as_that_of_a_value() -> None:
+    told = {"echo": ["login(password='hunter2')"], "token": 1, "n": 1}
+
+    assert without_secrets(told, of_text=masked_repr) == {
+        "echo": ["login(password=[redacted])"],
+        "token": "[redacted]",
+        "n": 1,
+    }
+
+
+def test_a_long_text_of_a_value_takes_no_longer_than_its_length() -> None:
+    for part in (
+        "password",
+        "token='",
+        "'password': ",
+        "password=(",
+        "secret" + "-" * 64,
+        "eyJ" + "a" * 9 + ".",
+        "Bearer ",
+    ):
+        text = part * (200_000 // len(part))
+        began = time.process_time()
+        masked_repr(text)
+        assert time.process_time() - began < 2, part
 
 
 def test_a_long_text_takes_no_longer_than_its_length() -> None:

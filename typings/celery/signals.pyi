@@ -6,6 +6,7 @@ before_task_publish: Signal
 after_task_publish: Signal
 task_sent: Signal
 worker_process_init: Signal
+worker_process_shutdown: Signal
 worker_init: Signal
 worker_ready: Signal
 worker_shutdown: Signal

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.errors import problems
-from laneway.api.routers.tasks import LAST_ID, Short, Timestamp
+from laneway.api.parameters import LAST_ID, Short, Timestamp
 from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from laneway.api.access import requires
 from laneway.api.deps import ServicesDep, TaskId
 from laneway.api.errors import problems
-from laneway.api.routers.tasks import Short
+from laneway.api.parameters import Short
 from laneway.api.threads import ThreadedRoute
 from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.search import Filter

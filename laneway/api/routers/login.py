@@ -16,6 +16,7 @@ from laneway.api.login_page import NO_STORE, login_page, logout_page, page, refu
 from laneway.api.people import CsrfTokenMissing, cookie_of, person_of, session_cookie
 from laneway.api.threads import ThreadedRoute, write_in_thread
 from laneway.platform.access.caller import acting_as, current_caller
+from laneway.platform.access.logins import browser_of
 from laneway.platform.access.people import People
 from laneway.platform.access.sessions import LOGIN_SECONDS
 from laneway.platform.errors import PlatformError
@@ -111,7 +112,7 @@ async def log_out(request: Request, services: ServicesDep) -> Response:
 
 def _end_session(request: Request, people: People, token: str) -> Response:
     found, session = person_of(request.scope, people), people.session_of(session_cookie(request.scope, people))
-    subject = session or (found.subject if found else None)
+    subject = browser_of(session) if session else found.subject if found else None
     if subject is not None and not people.sessions.is_csrf_token(token, subject):
         raise CsrfTokenMissing
     if session is not None:

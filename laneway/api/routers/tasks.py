@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import AfterValidator, BeforeValidator
 
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep, TaskId
 from laneway.api.errors import problems
+from laneway.api.parameters import LAST_ID, Short, Timestamp
 from laneway.api.threads import ThreadedRoute, read_in_thread
 from laneway.api.waiting import PlaceDep, hold_place
 from laneway.platform import clock
@@ -26,6 +24,7 @@ from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
 from laneway.platform.submission.outside import outside_submission
 from laneway.platform.submission.requests import with_present_name
+from laneway.schemas.bulk import TasksActionResponse, TaskSelection
 from laneway.schemas.choices import ClearableState
 from laneway.schemas.history import (
     A_YEAR,
@@ -36,7 +35,6 @@ from laneway.schemas.history import (
     TaskBatch,
     TaskRequest,
 )
-from laneway.schemas.moment import clamped
 from laneway.schemas.statistics import LONGEST_WINDOW, Window
 from laneway.schemas.task import (
     FINISHED,
@@ -52,7 +50,6 @@ from laneway.schemas.worker import TaskNamesResponse, TaskNameView, WorkersRespo
 
 router = APIRouter(tags=["tasks"], route_class=ThreadedRoute)
 
-LAST_ID = 2**63 - 1
 LONGEST_WAIT = 60
 """Seconds that a request may wait for the end of a task."""
 LONGEST_AGE = 100 * A_YEAR
@@ -62,22 +59,6 @@ POLL_SECONDS = 5.0
 """Seconds after which an event stream reads the history again, even without a wake-up."""
 
 
-def _reject_number(value: object) -> object:
-    if isinstance(value, str):
-        if len(value) > LONGEST_TIME:
-            raise ValueError(f"must have at most {LONGEST_TIME} characters")
-        if NUMBER.fullmatch(value):
-            raise ValueError("must be written out, such as 2026-01-31T00:00:00Z")
-    return value
-
-
-LONGEST_TIME: Final = 64
-"""Characters of a time in a parameter."""
-NUMBER = re.compile(r"[\s\d.+-]+(?:[eE][\d+\s-]+)?")
-"""A number, in any spelling that Pydantic might take for seconds. Its two parts share no separator: it is linear."""
-Timestamp = Annotated[datetime, BeforeValidator(_reject_number), AfterValidator(clamped)]
-"""A time as text. A number is refused, because it could be seconds or milliseconds."""
-Short = Annotated[str | None, Query(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 OtherSpelling = Annotated[Short, Query(description="Another spelling of `name`; `name` goes first")]
 
 
@@ -211,6 +192,18 @@ def cancel_task(task_id: TaskId, services: ServicesDep) -> CancelResponse:
 def retry_task(task_id: TaskId, services: ServicesDep) -> TaskHandle:
     """Run a finished task again, as a new attempt of the same task."""
     return services.tasks.retry(task_id)
+
+
+@router.post("/tasks/cancel", responses=problems(), dependencies=[requires(Scope.OPERATE, bound=True)])
+def cancel_tasks(body: TaskSelection, services: ServicesDep) -> TasksActionResponse:
+    """Cancel the selected tasks that are not over, at most 1000 a call; with `dry_run` only count and list them."""
+    return services.bulk_tasks.cancel(body)
+
+
+@router.post("/tasks/retry", responses=problems(), dependencies=[requires(Scope.OPERATE, bound=True)])
+def retry_tasks(body: TaskSelection, services: ServicesDep) -> TasksActionResponse:
+    """Run the selected tasks again that are over, at most 1000 a call; with `dry_run` only count and list them."""
+    return services.bulk_tasks.retry(body)
 
 
 @router.get("/tasks/{task_id}/attempts", responses=problems(404), dependencies=[requires(Scope.READ, bound=True)])

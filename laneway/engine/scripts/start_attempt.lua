@@ -4,11 +4,11 @@
 -- ARGV   1: the worker, for people to read  2: id of the call: repeating it starts no second attempt
 --        3: the most attempts ('' for no limit)  4: id  5: token
 -- Returns a code (replies.LeaseStatus; CANCELLED: the task was cancelled and must not run), number of the attempt
---        from 1 (EXHAUSTED: of the last one)
+--        from 1 (EXHAUSTED: of the last one), id of the call that started the attempt before ('' for the first one)
 -- uses: base clock record moves
 local q = names(KEYS[1])
 work_on_full_server(q)
-local number, most = 0, tonumber(ARGV[3])
+local number, most, previous = 0, tonumber(ARGV[3]), ''
 local codes = for_each_lease(q, 4, function(id)
   if call('HEXISTS', q.cancelled, id) == 1 then return STATUS_CANCELLED end
   local started, running, call_id = attempts_of(q, id)
@@ -19,10 +19,10 @@ local codes = for_each_lease(q, 4, function(id)
   if not m then return STATUS_UNKNOWN end
   lose_attempt(q, m, 'started again')
   if most and started >= most then return STATUS_EXHAUSTED end
-  number = started + 1
+  number, previous = started + 1, call_id
   set_attempts(q, id, number, true, ARGV[2])
   write_event(q, EVENT_START, m.task, 'm', id, 'n', number, 'w', ARGV[1])
   return STATUS_DONE
 end)
 extend_expiry(q)
-return { codes[1], number }
+return { codes[1], number, previous }

@@ -5,6 +5,11 @@
    `CACHE_SECONDS`.
 3. `SESSION_CHECK_MINUTES` after the identity provider has last said who the person is, the session counts no more until
    the provider has said it again. A person without a role at that moment loses all sessions; another role holds in all.
+4. Each time the provider names the person, the session gets another id: a copy of the old cookie counts no more. The
+   old id still counts for `OVERLAP`, because the browser may have sent other requests with it.
+
+An id is `BROWSER.SECRET`. The first part stays when the id is replaced; CSRF tokens are made for it, so that open pages
+go on to work. It opens nothing by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ from datetime import datetime, timedelta
 from threading import Lock
 from time import monotonic
 from typing import Final
+
+from sqlalchemy.orm import Session
 
 from laneway.platform import clock
 from laneway.platform.access.roles import Person, Role
@@ -37,6 +44,10 @@ CACHED: Final = 1000
 """Sessions that a process keeps in mind."""
 MOST_LISTED: Final = 1000
 LONGEST_NAME: Final = 255
+BROWSER_DIGITS: Final = 32
+"""Hexadecimal digits of a digest that are of the part that stays; as many are of the whole id."""
+OVERLAP: Final = timedelta(seconds=10)
+"""How long an id counts after it was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,12 @@ class Login:
     role: Role
     began_at: datetime
     confirmed_at: datetime
+    replaced_until: datetime | None = None
+    """Until when the id counts that was replaced; None for the present one."""
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether the id was replaced, and counts no more."""
+        return self.replaced_until is not None and self.replaced_until <= now
 
 
 class Logins:
@@ -62,7 +79,7 @@ class Logins:
     def begin(self, person: Person, role: Role, *, continues: str | None = None) -> str:
         """Begin a session of a person whom the provider has named just now; returns the session's id.
 
-        `continues`: the id of a session that the browser has. If it is this person's, it goes on and keeps its id. In
+        `continues`: the id of a session that the browser has. If it is this person's, it goes on, with another id. In
         any case the role holds in all sessions of the person.
         """
         name, now = person.name[:LONGEST_NAME], clock.now()
@@ -70,22 +87,45 @@ class Logins:
             before = repository.roles_of(session, name) - {role.value}
             if before:
                 repository.set_role(session, name, role.value)
-            known = repository.find(session, digest_of(continues), lock=True) if continues else None
-            if continues and known is not None and known.person == name and known.began_at > now - self._lasts:
-                known.confirmed_at, id = now, continues
-            else:
-                if known is not None:  # the browser has the session of somebody else
-                    session.delete(known)
-                id = secrets.token_urlsafe(16)
-                session.add(
-                    PersonSession(digest=digest_of(id), person=name, role=role.value, began_at=now, confirmed_at=now)
+            repository.delete_replaced(session, name, now=now)
+            began_at = self._replace(session, continues, name, now=now) if continues else None
+            goes_on = began_at is not None
+            browser = browser_of(continues) if goes_on and continues else secrets.token_urlsafe(16)
+            id = f"{browser}.{secrets.token_urlsafe(16)}"
+            began_at = began_at or now
+            session.add(
+                PersonSession(
+                    digest=digest_of(id),
+                    person=name,
+                    role=role.value,
+                    began_at=began_at,
+                    confirmed_at=max(now, began_at),  # clocks of machines differ
                 )
+            )
+            if not goes_on:
                 session.flush()
                 record(session, "person.login", ("person", name), after={"role": role.value})
             if before:
                 record(session, "person.role", ("person", name), before={"roles": sorted(before)}, after={"role": role})
         self._forget()
         return id
+
+    def _replace(self, session: Session, id: str, person: str, *, now: datetime) -> datetime | None:
+        """Replace the id of a session that goes on; returns when the session began. None: it does not go on.
+
+        Of two requests of one browser, the second one replaces what the first one has made.
+        """
+        known = repository.find(session, digest_of(id), lock=True)
+        if known is None or _login(known).is_over(now):
+            return None
+        if known.person != person or (not known.is_replaced and known.began_at <= now - self._lasts):
+            session.delete(known)  # the browser has the session of somebody else, or one that has ended
+            return None
+        rows = [row for row in repository.of_browser(session, _browser_digest(id)) if not row.is_replaced]
+        began_at = min((row.began_at for row in rows), default=now)
+        for row in rows:
+            row.replace(until=now + OVERLAP, now=now)
+        return began_at
 
     def refuse(self, person: Person) -> None:
         """Record that a person without a role was not let in, and end what sessions the person has."""
@@ -98,7 +138,7 @@ class Logins:
     def find(self, id: str) -> Login | None:
         """The session of an id; None if it has ended, or waits for the provider. Raises DatabaseUnavailable."""
         login, now = self._read(id), clock.now()
-        if login is None or login.began_at <= now - self._lasts:
+        if login is None or login.is_over(now) or login.began_at <= now - self._lasts:
             return None
         return None if login.confirmed_at <= now - self._confirmed_for else login
 
@@ -112,12 +152,12 @@ class Logins:
         return login.person if login else None
 
     def end(self, id: str) -> None:
-        """End a session, if it has not ended."""
+        """End a session, if it has not ended, also by an id that was just replaced."""
         login = self._read(id)
-        if login is None:
+        if login is None or login.is_over(clock.now()):
             return
         with self._database.transaction() as session:
-            if repository.end(session, digest_of(id)):
+            if repository.end_of_browser(session, _browser_digest(id)):
                 record(session, "person.logout", ("person", login.person))
         self._forget()
 
@@ -165,12 +205,28 @@ class Logins:
 
 
 def digest_of(id: str) -> str:
-    """What the database has of a session's id."""
-    return hashlib.sha256(id.encode()).hexdigest()
+    """What the database has of a session's id: digests of the part that stays, and of the whole."""
+    if "." not in id:  # of a session that began before ids were replaced
+        return _sha256(id)
+    return _browser_digest(id) + _sha256(id)[:BROWSER_DIGITS]
+
+
+def browser_of(id: str) -> str:
+    """The part of an id that stays when the id is replaced."""
+    return id.partition(".")[0]
+
+
+def _browser_digest(id: str) -> str:
+    return _sha256(browser_of(id))[:BROWSER_DIGITS]
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _login(row: PersonSession) -> Login:
-    return Login(row.person, Role(row.role), row.began_at, row.confirmed_at)
+    until = row.began_at if row.is_replaced else None
+    return Login(row.person, Role(row.role), row.began_at, row.confirmed_at, until)
 
 
 def session_views(logins: Logins) -> list[SessionView]:

@@ -9,7 +9,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
 from laneway.platform.access.caller import Caller
-from laneway.platform.access.logins import Logins
+from laneway.platform.access.logins import Logins, browser_of
 from laneway.platform.access.roles import Person, Roles
 from laneway.platform.access.sessions import Sessions
 from laneway.platform.db.session import Database
@@ -97,7 +97,7 @@ class People:
     def _of_session(self, cookie: str | None) -> FoundPerson | None:
         id = self.session_of(cookie)
         login = self.logins.find(id) if id else None
-        return FoundPerson(self.sessions.person(login.person, login.role), id) if login and id else None
+        return FoundPerson(self.sessions.person(login.person, login.role), browser_of(id)) if login and id else None
 
     def _of_proxy(self, address: str | None, headers: AllValues) -> FoundPerson | None:
         header = self.settings.proxy_user_header

@@ -51,7 +51,7 @@ class Sessions:
         return Caller(kind="person", name=name, scopes=self._roles.scopes_of(role))
 
     def csrf_token(self, subject: str) -> str:
-        """The token that a form or a write with a cookie must carry. `subject`: the session's id."""
+        """The token that a form or a write with a cookie must carry. `subject`: of a session, `logins.browser_of`."""
         return self._sign(CSRF_SALT, subject)
 
     def is_csrf_token(self, token: str | None, subject: str) -> bool:

@@ -157,9 +157,27 @@ def _sqlite(url: str) -> Engine:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not begin transactions itself
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    _write_ahead(connection)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute(_SET_BUSY_TIMEOUT)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Use a write-ahead log. Of a new file the mode is changed, which several processes may try at their start.
+
+    SQLite does not always wait for the lock that the change needs, so this function asks again.
+    """
+    deadline = monotonic() + seconds_left(BUSY_SECONDS)
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if not _is_held(error) or monotonic() >= deadline:
+                raise
+            sleep(WRITE_LOCK_POLL_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -105,8 +105,8 @@ class EngineAttempts:
         except ValueError:
             return Skip("it was not delivered by the engine")
         most = self._max_retries(delivered.spec) + 1
-        call = token_bytes(6)  # the same for every repetition: if only the reply was lost, no second attempt starts
-        code, number = self._retry_while_leased(
+        call = token_bytes(8)  # the same for every repetition: if only the reply was lost, no second attempt starts
+        code, number, previous = self._retry_while_leased(
             lambda: self._engine.start_attempt(lease, worker=delivered.worker, call=call, most=most)
         )
         if code is LeaseStatus.CANCELLED:
@@ -117,7 +117,9 @@ class EngineAttempts:
             return Skip("it has had all its attempts, and the last one lost its worker")
         if code not in LEASE_HELD:
             return Skip("its lease was over")
-        return self._new_attempt(delivered, lease, number)
+        attempt = self._new_attempt(delivered, lease, number)
+        attempt.call, attempt.previous_call = call, previous
+        return attempt
 
     def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
         """Store the result with the message; the acknowledgement applies it."""

@@ -11,7 +11,7 @@ many results are read without fetching the results.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -52,6 +52,12 @@ STATE_BYTES: Final = 64
 STATE_PATTERN: Final = re.compile(rb'^\{"status": ?"([A-Z]{1,32})"')
 RESULTS_PER_FETCH: Final = 20
 """Whole results in one round trip: each may have a megabyte."""
+
+SWAP: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+return 1
+"""
 
 
 class ResultStoreUnavailable(RetryableError):
@@ -163,7 +169,7 @@ class CeleryResults:
     def ids(self, *, page: int) -> Iterator[list[str]]:
         """The ids of all tasks that have results. Each list comes from about `page` keys; an id may come twice."""
         prefix: bytes = self._backend.task_keyprefix
-        pattern, cursor = re.sub(rb"([\\*?\[\]])", rb"\\\1", prefix) + b"*", 0
+        pattern, cursor = _as_pattern(prefix) + b"*", 0
         while True:
             with translated_errors():
                 cursor, keys = self._client.scan(cursor, match=pattern, count=page)
@@ -181,6 +187,34 @@ class CeleryResults:
                 if payload is not None:
                     meta = self._decode(payload)
                     yield id, payload if meta is None or meta["status"] == UNREADABLE else meta
+
+    def rewrite(self, ids: Sequence[str], change: Callable[[Any], Any]) -> int:
+        """Store what `change` makes of the contents of these results, for their remaining time; returns how many.
+
+        `change` returns None for contents that stay. A result that is written meanwhile stays as it was written.
+        """
+        done = 0
+        for first in range(0, len(ids), RESULTS_PER_FETCH):
+            keys = [self._backend.get_key_for_task(id) for id in ids[first : first + RESULTS_PER_FETCH]]
+            with translated_errors():
+                for key, payload in zip(keys, self._client.mget(keys), strict=True):
+                    changed = change(self._decode(payload))
+                    if changed is not None:
+                        done += int(self._client.eval(SWAP, 1, key, payload, self._backend.encode(changed)))
+        return done
+
+    def chord_parts(self, *, page: int) -> Iterator[bytes]:
+        """What is stored of the results that bodies of chords wait for, one after the other."""
+        pattern = _as_pattern(self._backend.group_keyprefix) + b"*.j"
+        with translated_errors():
+            for key in self._client.scan_iter(match=pattern, count=page):
+                if self._client.type(key) == b"zset":
+                    yield from (part for part, _ in self._client.zscan_iter(key, count=RESULTS_PER_FETCH))
+                    continue
+                first = 0
+                while parts := self._client.lrange(key, first, first + RESULTS_PER_FETCH - 1):
+                    yield from parts
+                    first += len(parts)
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -240,6 +274,10 @@ class CeleryResults:
             return meta if isinstance(meta["status"], str) else {"status": UNREADABLE}
         except Exception:  # noqa: BLE001  another program may have stored anything under this key
             return {"status": UNREADABLE}
+
+
+def _as_pattern(text: bytes) -> bytes:
+    return re.sub(rb"([\\*?\[\]])", rb"\\\1", text)
 
 
 def _value(run: TaskRun) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from structlog.stdlib import BoundLogger
 
 from laneway.engine import EventKind
+from laneway.platform import tracing
 from laneway.platform.errors import PlatformError, TaskCancelled, TaskSnoozed
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal
 from laneway.platform.execution.progress import ProgressReports
@@ -126,6 +127,8 @@ class Context:
         and whatever `work` raises.
         """
         self.raise_if_cancelled()
+        if (spans := tracing.active) is not None:
+            work = spans.traced(f"step {name}", work)
         return self._platform.steps.run_once(self._attempt, name, lambda: work(*args, **kwargs))
 
     def loop(self, name: str, items: Sequence[Item]) -> Iterator[Item]:

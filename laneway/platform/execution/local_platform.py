@@ -165,16 +165,16 @@ class _Tasks:
     ) -> TaskHandle:
         """Keep a submission. Raises what `TaskManager.submit` raises for its arguments."""
         spec, options = spec_of(task), options or SubmitOptions(**short)
-        return self._keep(row_of(spec, validated(spec, payload), options, self._settings, stored=False), options)
+        return self._keep(row_of(spec, validated(spec, payload), options, self._settings, sealed=False), options)
 
     def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
         """Keep many submissions: all, or none when one of them is refused."""
-        rows = [outbox_row(each, self._settings, stored=False) for each in submissions]
+        rows = [outbox_row(each, self._settings, sealed=False) for each in submissions]
         return [self._keep(row, each.options) for row, each in zip(rows, submissions, strict=True)]
 
     def submit_in(self, session: Session | Connection, submissions: Sequence[Submission]) -> list[TaskHandle]:
         """Keep submissions when the session is committed; for a connection, which does not tell, at once."""
-        rows = [outbox_row(each, self._settings, stored=False) for each in submissions]
+        rows = [outbox_row(each, self._settings, sealed=False) for each in submissions]
 
         def keep() -> list[TaskHandle]:
             return [self._keep(row, each.options) for row, each in zip(rows, submissions, strict=True)]

@@ -64,6 +64,10 @@ class Attempt:
     started_at: datetime
     request_id: str | None = None
     lease: Lease | None = None
+    call: bytes = b""
+    """The id of the call that started it; on the delivery engine alone."""
+    previous_call: bytes = b""
+    """That of the attempt before at the same message."""
     cancel_requested: bool = False
     interrupted: bool = False
     """The watchdog raised TaskCancelled in the task, because it did not stop by itself or had lost its lease."""

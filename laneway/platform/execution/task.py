@@ -19,6 +19,7 @@ from celery.exceptions import Ignore, Reject
 from pydantic import BaseModel
 
 from laneway.engine import EventKind
+from laneway.platform import tracing
 from laneway.platform.access.caller import Caller, acting_as
 from laneway.platform.access.scopes import Scope
 from laneway.platform.errors import InvalidPayload, PlatformError, TaskCancelled, TaskSnoozed, TimeLimitExceeded
@@ -100,14 +101,19 @@ class PlatformTask(Task):
         bind(task_id=self.request.id, conversation_id=_short_text(kwargs.get("conversation_id")))
         attempt = self._start_attempt(args, kwargs)
         bind(request_id=attempt.request_id)
+        span = spans.attempt(attempt, self.request.headers) if (spans := tracing.active) is not None else None
         with acting_as(self._caller(attempt)):
             outcome = self._sealed(self.work_on(attempt))
         result = self.platform.attempts.policy.decide(attempt, outcome, schedule=self.spec.delays)
         try:
             is_stored = self.platform.attempts.finish(attempt, result)
         except PlatformError as error:
+            if span is not None:
+                span.end(None, problem=str(error))
             self._put_off(str(error), lost_attempt=attempt.number)
         self._log_end(attempt, outcome, result if is_stored else None)
+        if span is not None:
+            span.end(result if is_stored else None)
         return self._report_to_celery(outcome, result if is_stored else None)
 
     def _run_eagerly(self, payload: dict[str, Any]) -> dict[str, Any] | None:

@@ -8,13 +8,15 @@ from typing import Any
 from celery.signals import (
     worker_init,
     worker_process_init,
+    worker_process_shutdown,
     worker_ready,
     worker_shutdown,
     worker_shutting_down,
 )
 
+from laneway.platform import tracing
 from laneway.platform.db.schema_versions import OldSchema
-from laneway.platform.errors import PlatformError
+from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.execution.shutdown import announce_shutdown
 from laneway.platform.logging import logger
 from laneway.platform.operations.installation import ForeignBroker
@@ -28,12 +30,13 @@ _running_maintenance: list[Maintenance] = []
 
 @worker_init.connect
 def refuse_foreign_servers(**_: Any) -> None:
-    """End a worker whose broker belongs to another installation, or whose tables are too old."""
+    """End a worker whose broker belongs to another installation, whose tables are too old, or that cannot trace."""
     platform = current_platform()
     try:
+        tracing.start(platform.settings.tracing)
         platform.schema_versions.check()
         platform.installation.check_broker()
-    except (ForeignBroker, OldSchema) as error:
+    except (ConfigError, ForeignBroker, OldSchema) as error:
         sys.exit(str(error))
     except PlatformError as error:  # the worker waits for the database
         log.warning("not known whose broker it is, and of which version the tables are", error=str(error))
@@ -58,6 +61,7 @@ def start_maintenance(sender: Any, **_: Any) -> None:
         lease_seconds=platform.settings.tasks.lease_seconds,
         watch_schedules=platform.alerts.watch_schedules,
         watch_schema=platform.schema_versions.report_newer,
+        take_sample=platform.queue_samples.take_if_due,
     )
     _running_maintenance.append(maintenance)
     maintenance.start()
@@ -87,6 +91,13 @@ def stop_maintenance(**_: Any) -> None:
     """Stop the maintenance threads and remove the worker from the list of live workers."""
     while _running_maintenance:
         _running_maintenance.pop().stop()
+    tracing.stop()
+
+
+@worker_process_shutdown.connect
+def send_last_spans(**_: Any) -> None:
+    """Send the spans of a pool process that ends."""
+    tracing.stop()
 
 
 @worker_process_init.connect

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from laneway.engine import Stored
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.task_events import storable
+from laneway.platform.payload_store import is_stored
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.platform.sealing import Sealer, shown_payload
@@ -74,8 +75,9 @@ def run_from_call(
 ) -> TaskRun:
     """Make the row of a task from its call. Texts are cut to the size of their columns."""
     spec = registry.get(name)
-    digest = fingerprint(name, shown_payload(payload))
-    if sealer is not None and spec is not None and sealer.seals(spec):
+    stored = is_stored(payload)  # it is not read here, and is encrypted already if it must be
+    digest = fingerprint(name, payload if stored else shown_payload(payload))
+    if sealer is not None and spec is not None and sealer.seals(spec) and not stored:
         payload, digest = sealer.payload(spec, payload), sealer.keyed_digest(digest)
     return TaskRun(
         id=id,

@@ -22,6 +22,7 @@ from laneway.platform.db.queries import task_runs, workers
 from laneway.platform.errors import WorkerLost
 from laneway.platform.execution.outcomes import ERROR_LIMIT, GROUP_CHARACTERS, TRACEBACK_LIMIT, AttemptResult
 from laneway.platform.history.adoption import is_storable_id, run_from_message
+from laneway.platform.history.event_counter import EventCounter
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.platform.sealing import Sealer
@@ -47,8 +48,9 @@ def record(
     find: FindMessage | None = None,
     signer: Signer = NO_SIGNATURES,
     sealer: Sealer | None = None,
+    counter: EventCounter | None = None,
 ) -> list[TaskRun]:
-    """Record a batch; returns the tasks that ended without being completed.
+    """Record a batch; returns the tasks that ended without being completed. `counter`: counts what was recorded.
 
     `find` returns the message of a task that has no row: the event that carried it was lost, or recorded elsewhere, or
     it carries the message without its body. `signer` and `sealer`: as for `run_from_message`.
@@ -58,15 +60,19 @@ def record(
     """
     try:
         with session.begin_nested():
-            return JournalProjection(session, queue, find=find, signer=signer, sealer=sealer).apply(events)
+            projection = JournalProjection(session, queue, find=find, signer=signer, sealer=sealer)
+            ended = projection.apply(events)
     except (OperationalError, InterfaceError):
         raise
     except Exception:
         if len(events) <= 1:
             log.exception("event not recorded", queue=queue, events=[(event.task_id, event.kind) for event in events])
             return []
-        options: Any = {"find": find, "signer": signer, "sealer": sealer}
+        options: Any = {"find": find, "signer": signer, "sealer": sealer, "counter": counter}
         return [run for event in events for run in record(session, queue, [event], **options)]
+    if counter is not None:
+        counter.extend(projection.counter)
+    return ended
 
 
 class JournalProjection:
@@ -92,6 +98,7 @@ class JournalProjection:
         self._new_attempts: list[TaskAttempt] = []
         self._new_events: list[dict[str, Any]] = []
         self._ended: dict[str, TaskRun] = {}
+        self.counter = EventCounter()
 
     def apply(self, events: Sequence[Event]) -> list[TaskRun]:
         """Record all events; returns the tasks that ended without being completed."""
@@ -145,9 +152,12 @@ class JournalProjection:
 
     def _apply_event(self, run: TaskRun, event: Event) -> None:
         number = run.attempts_before + event.attempt if event.attempt else None
+        attempt, was_finished = self._attempt(run, number or 0), run.state in FINISHED
+        is_open = attempt is not None and attempt.outcome is None
         data = _METHODS[event.kind](self, run, event)
         if data is None:
             return
+        self.counter.note(run, event, was_finished=was_finished, ended=attempt if is_open else None)
         if run.state in FINISHED and run.state != TaskState.COMPLETED:
             self._ended[run.id] = run
         else:

@@ -12,12 +12,14 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 
 from sqlalchemy.orm import Session
 
 from laneway.engine import Engine, Event, JournalPage, Stored
-from laneway.engine.journal import START
+from laneway.engine.event_counts import EventCounts
+from laneway.engine.journal import START, cursor_order
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import JournalCursor, TaskRun
 from laneway.platform.db.queries import task_events as repository
@@ -25,6 +27,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.db.wait_limit import limit_waits
 from laneway.platform.errors import DatabaseBusy, NewerQueue, PlatformError
 from laneway.platform.execution.on_failure import submit_on_failure
+from laneway.platform.history.event_counter import EventCounter
 from laneway.platform.history.journal_projection import FindMessage, record
 from laneway.platform.history.replaced_copies import ReplacedCopy, note_older_copy
 from laneway.platform.logging import logger
@@ -144,10 +147,15 @@ class JournalRecorder:
         submit_on_failure(session, self._record(session, queue, events), self._settings)
 
     def _record(
-        self, session: Session, queue: str, events: Sequence[Event], find: FindMessage | None = None
+        self,
+        session: Session,
+        queue: str,
+        events: Sequence[Event],
+        find: FindMessage | None = None,
+        counter: EventCounter | None = None,
     ) -> list[TaskRun]:
         signer, sealer = self._broker.messages.signer, self._settings.sealer
-        return record(session, queue, events, find=find, signer=signer, sealer=sealer)
+        return record(session, queue, events, find=find, signer=signer, sealer=sealer, counter=counter)
 
     def _record_batch(self, engine: Engine, queue: str) -> int:
         with self._database.transaction() as session:
@@ -156,14 +164,27 @@ class JournalRecorder:
             if note_older_copy(session, cursor, page):
                 page = self._read(engine, cursor)
             if page.events:
-                ended = self._record(session, queue, page.events, find=lambda id: self._stored(engine, queue, id))
-                submit_on_failure(session, ended, self._settings)
-                cursor.position = page.events[-1].cursor
+                counter, until = EventCounter(), page.events[-1].cursor
+                find = partial(self._stored, engine, queue)
+                submit_on_failure(session, self._record(session, queue, page.events, find, counter), self._settings)
+                self._count(engine, queue, counter, after=cursor.position, until=until)
+                cursor.position = until
             position = cursor.position
         if position != START:
             with self._broker.guarded():
                 engine.trim_journal(queue, until=position)
         return len({event.cursor for event in page.events})  # entries of the journal
+
+    def _count(self, engine: Engine, queue: str, counter: EventCounter, *, after: str, until: str) -> None:
+        """Add the counts of a batch to those of the queue, before the commit: so a crash cannot leave them out.
+
+        If the commit fails, the events are recorded again, and those that were counted are left out then.
+        """
+        counts = EventCounts(engine)
+        with self._broker.guarded():
+            before = counts.add(queue, counter.counts(), after=after, until=until)
+            if before != after and cursor_order(before) < cursor_order(until):
+                counts.add(queue, counter.counts(after=before), after=before, until=until)
 
     def _read(self, engine: Engine, cursor: JournalCursor) -> JournalPage:
         with self._broker.guarded():

@@ -23,6 +23,7 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from laneway.engine import JournalPage
+from laneway.engine.journal import cursor_order
 from laneway.platform.db.models import JournalCursor
 from laneway.platform.db.queries import outbox
 from laneway.platform.logging import logger
@@ -53,14 +54,16 @@ class ReplacedCopy:
         """What a cursor says."""
         if cursor.gap_until is None:
             return cls(cursor.queue, OlderCopy.BROKER, None)
-        return cls(cursor.queue, OlderCopy.DATABASE, datetime.fromtimestamp(_parts(cursor.gap_until)[0] / 1000, UTC))
+        return cls(
+            cursor.queue, OlderCopy.DATABASE, datetime.fromtimestamp(cursor_order(cursor.gap_until)[0] / 1000, UTC)
+        )
 
 
 def older_copy(position: str, page: JournalPage) -> OlderCopy | None:
     """Which copy is behind. `position`: the cursor of the database, from which the page was read."""
-    if _parts(page.recorded) > _parts(position):
+    if cursor_order(page.recorded) > cursor_order(position):
         return OlderCopy.DATABASE
-    if _parts(page.recorded) < _parts(position) and not page.has_position:
+    if cursor_order(page.recorded) < cursor_order(position) and not page.has_position:
         return OlderCopy.BROKER
     return None
 
@@ -89,9 +92,3 @@ def note_older_copy(session: Session, cursor: JournalCursor, page: JournalPage) 
         assert until is not None  # noqa: S101 - set just now
         outbox.assume_sent(session, cursor.queue, before=until)
     return True
-
-
-def _parts(cursor: str) -> tuple[int, int]:
-    """Milliseconds and number of a cursor."""
-    milliseconds, _, number = cursor.partition("-")
-    return int(milliseconds), int(number)

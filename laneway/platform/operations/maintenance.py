@@ -6,8 +6,9 @@ Threads of each worker's main process do five things. They
 2. record the events of the engine's journals in the history (`JournalRecorder`);
 3. send the tasks that were accepted and have not reached the broker yet (`Outbox`);
 4. take in the tasks that other programs have put outside of the declared queues (`Intake`);
-5. set the limits that the broker's queues lack (`Broker.prepare`), compare the history with the broker, send again
-   what the broker lost, and look once a minute whether the schedule stands still (`Alerts.watch_schedules`).
+5. store once a minute what the queues look like (`QueueSamples`), set the limits that the broker's queues lack
+   (`Broker.prepare`), compare the history with the broker, send again what the broker lost, and look once a minute
+   whether the schedule stands still (`Alerts.watch_schedules`).
 
 Each of the five has a thread of its own: a long journal, a broker that does not answer, or many lost tasks delay none
 of the others, and above all not the report that the worker lives.
@@ -91,6 +92,7 @@ class Maintenance:
         lease_seconds: float,
         watch_schedules: Callable[[], object] = lambda: None,
         watch_schema: Callable[[], object] = lambda: None,
+        take_sample: Callable[[], object] = lambda: None,
     ) -> None:
         self._database, self._broker, self._tasks, self._recorder = database, broker, tasks, recorder
         self._reconciliation, self._intake = reconciliation, Intake(broker)
@@ -102,6 +104,7 @@ class Maintenance:
         self._lease = FleetLease(database, COMPARE_LEASE, worker=name, seconds=TAKEOVER_AFTER)
         self._cursor = 0
         self._watch_schema, self._schema_at = watch_schema, monotonic() + SCHEMA_EVERY
+        self._take_sample = take_sample
         self._watch_schedules, self._watch_at = watch_schedules, monotonic() + WATCH_EVERY
         self._stopped = Event()
         self._problems: dict[str, str] = {}
@@ -174,6 +177,7 @@ class Maintenance:
         if not self._lease.hold():
             return 0
         try:
+            self._take_sample()
             self._broker.prepare()
             repaired = self.reconcile()
             if monotonic() >= self._watch_at:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Text, func, inspect, select, tuple_
 from sqlalchemy import cast as sql_cast
@@ -17,10 +17,10 @@ from laneway.platform.audit_log.recording import record
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import OutboundDelivery, TaskRun, TaskStep, WorkflowRun, WorkflowSignal, WorkflowStepRun
 from laneway.platform.db.models.sealed import SealedJson, SealedText
-from laneway.platform.db.queries.retention import stored_payloads
 from laneway.platform.db.session import Database
-from laneway.platform.payload_store import STORED, PayloadLost, name_of
-from laneway.platform.sealing import form_of, is_sealed, opened
+from laneway.platform.execution.celery_results import CeleryResults
+from laneway.platform.operations.sealed_copies import SealedResults, StoredPayloads
+from laneway.platform.sealing import form_of
 from laneway.platform.settings import TaskSettings
 from laneway.transport.codec import contents_of
 
@@ -34,66 +34,76 @@ COLUMNS: Final[tuple[InstrumentedAttribute[Any], ...]] = (
 """Every column with values that may be encrypted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Uses:
-    """How many stored values, messages of the broker, and payloads in the storage are encrypted with a key."""
+@dataclass(slots=True)
+class Amounts:
+    """How many of each kind there are."""
 
-    stored: int
-    messages: int
+    rows: int = 0
+    messages: int = 0
     payloads: int = 0
+    """Large payloads in the storage."""
+    results: int = 0
+    """Results in Celery's store, and parts of chords."""
 
 
 class Reencryption:
-    """Encrypts again what is in the database.
+    """Encrypts again what is in the database, in the storage of large payloads, and in Celery's result store.
 
-    Messages of the broker, and large payloads in the storage, to which messages refer, stay as they are until they are
-    done or deleted.
+    Messages of the broker stay as they are until they are done, and so do the large payloads to which they refer.
     """
 
-    def __init__(self, database: Database, broker: Broker, settings: TaskSettings) -> None:
-        self._database, self._broker = database, broker
-        self._sealer, self._store = settings.sealer, settings.payload_store
+    def __init__(self, database: Database, broker: Broker, results: CeleryResults, settings: TaskSettings) -> None:
+        self._database, self._broker, self._sealer = database, broker, settings.sealer
+        self._payloads = StoredPayloads(database, settings)
+        self._results = SealedResults(results, settings.sealer)
 
-    def run(self, report: Callable[[int], object] = lambda _done: None) -> int:
-        """Encrypt again what is encrypted with another key of the ring than the current one; returns how many rows.
+    def run(self, report: Callable[[Amounts], object] = lambda _done: None) -> Amounts:
+        """Encrypt again what is encrypted with another key of the ring than the current one; returns how much.
 
-        `report` is called with their number after each batch. A batch is a transaction, so that the next run continues
-        after an interruption. Raises KeysMissing, and SealedUnreadable for a value that was changed.
+        `report` is called with what is done after each batch. Each batch is done as a whole, and what is done is not
+        done again, so that the next run continues after an interruption. Raises KeysMissing, StorageUnavailable,
+        ResultStoreUnavailable, and SealedUnreadable for a value that was changed.
         """
-        done = 0
+        done = Amounts()
         for key in self._sealer.older_keys:
             for column in COLUMNS:
                 after: tuple[Any, ...] | None = None
                 while page := self._encrypt_page(column, key, after):
-                    done, after = done + len(page), page[-1]
-                    report(done)
+                    done.rows, after = done.rows + len(page), page[-1]
+                    report(replace(done))
+        for payloads in self._payloads.encrypt_again():
+            done.payloads += payloads
+            report(replace(done))
+        for results in self._results.encrypt_again():
+            done.results += results
+            report(replace(done))
         with self._database.transaction() as session:
-            record(session, "keys.reencrypt", ("keys", "ring"), after={"rows": done})
+            record(session, "keys.reencrypt", ("keys", "ring"), after=asdict(done))
         return done
 
-    def uses(self, key: str) -> Uses:
-        """Count what is encrypted with this key. Raises BrokerUnavailable, StorageUnavailable."""
-        with self._database.reading() as session:
-            counts = [
-                session.scalar(select(func.count()).select_from(column.class_).where(_has(column, key))) or 0
-                for column in COLUMNS
-            ]
-            large = [name_of(payload) for payload in stored_payloads(session, like=STORED)]
-        payloads = sum(self._is_sealed_with(key, name) for name in large)
-        if self._broker.engine is None:
-            return Uses(sum(counts), 0, payloads)
-        with self._broker.guarded():
-            engine = self._broker.engine
-            names = sorted({*self._broker.queues, *engine.queue_names()})
-            messages = sum(form_of(key) in text for name in names for text in _calls(engine, name))
-            return Uses(sum(counts), messages, payloads)
+    def uses(self, key: str, report: Callable[[Amounts], object] = lambda _found: None) -> Amounts:
+        """Count what is encrypted with this key; `report` is called with what was found so far.
 
-    def _is_sealed_with(self, key: str, name: str) -> bool:
-        """Whether a payload in the storage is encrypted with the key; False if it is lost."""
-        try:
-            return self._store.url is not None and form_of(key) in json.dumps(self._store.read(name))
-        except PayloadLost:
-            return False
+        Raises BrokerUnavailable, StorageUnavailable, ResultStoreUnavailable.
+        """
+        found = Amounts()
+        with self._database.reading() as session:
+            for column in COLUMNS:
+                rows = select(func.count()).select_from(column.class_).where(_has(column, key))
+                found.rows += session.scalar(rows) or 0
+        for payloads in self._payloads.count(key):
+            found.payloads += payloads
+            report(replace(found))
+        for results in self._results.count(key):
+            found.results += results
+            report(replace(found))
+        if self._broker.engine is not None:
+            with self._broker.guarded():
+                engine = self._broker.engine
+                for name in sorted({*self._broker.queues, *engine.queue_names()}):
+                    found.messages += sum(form_of(key) in text for text in _calls(engine, name))
+                    report(replace(found))
+        return found
 
     def _encrypt_page(
         self, column: InstrumentedAttribute[Any], key: str, after: tuple[Any, ...] | None
@@ -108,20 +118,9 @@ class Reencryption:
             for row in found:
                 value = getattr(row, column.key)
                 if not isinstance(column.type, SealedJson | SealedText):  # those decrypt and encrypt by themselves
-                    setattr(row, column.key, self._encrypted_again(value))
+                    setattr(row, column.key, self._sealer.again(value))
                 flag_modified(row, column.key)
             return [tuple(inspect(row).identity) for row in found]
-
-    def _encrypted_again(self, value: Any) -> Any:
-        """The value with each encrypted part encrypted again: a chain passes results on as parts of a payload."""
-        if is_sealed(value):
-            return self._sealer.seal(opened(value), what="A stored value")
-        if isinstance(value, dict):
-            parts = cast("dict[str, Any]", value)
-            return {name: self._encrypted_again(each) for name, each in parts.items()}
-        if isinstance(value, list):
-            return [self._encrypted_again(each) for each in cast("list[Any]", value)]
-        return value
 
 
 def _has(column: InstrumentedAttribute[Any], key: str) -> ColumnElement[bool]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from laneway._suggestion import suggest
 from laneway.platform import clock
 from laneway.platform.audit_log.recording import record
-from laneway.platform.db.queries import person_sessions, search
+from laneway.platform.db.queries import overview, person_sessions, search
 from laneway.platform.db.queries import retention as repository
 from laneway.platform.db.queries.retention import FinishedTasks
 from laneway.platform.db.queries.search import Filter
@@ -32,6 +32,8 @@ Progress = Callable[[float, str], None]
 KEEP_TRASH: Final = timedelta(days=1)
 KEEP_CLOSED_ALERTS: Final = timedelta(days=30)
 KEEP_SILENT_WORKERS: Final = timedelta(days=1)
+KEEP_SAMPLES: Final = timedelta(days=8)
+"""The console shows seven days."""
 KEEP_SESSIONS: Final = timedelta(days=30)
 """The longest SESSION_HOURS."""
 BATCH: Final = 500
@@ -145,6 +147,7 @@ class Retention:
             RetentionRule("outbound_endpoints", repository.delete_endpoints, webhooks),
             RetentionRule("alerts", repository.delete_alerts, KEEP_CLOSED_ALERTS),
             RetentionRule("workers", repository.delete_workers, KEEP_SILENT_WORKERS),
+            RetentionRule("queue_samples", overview.delete_samples, KEEP_SAMPLES),
             RetentionRule("sessions", person_sessions.delete_old, KEEP_SESSIONS),
         ]
 

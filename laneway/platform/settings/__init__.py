@@ -29,6 +29,7 @@ from laneway.platform.settings.quotas import QuotaSettings
 from laneway.platform.settings.safety import SafetySettings, open_files, unsafe_settings
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
 from laneway.platform.settings.task_retention import TaskRetentionSettings
+from laneway.platform.settings.tracing import TracingSettings
 
 __all__ = [
     "AccessSettings",
@@ -49,6 +50,7 @@ __all__ = [
     "StorageSettings",
     "TaskRetentionSettings",
     "TaskSettings",
+    "TracingSettings",
     "absolute",
     "load_settings",
     "project",
@@ -78,6 +80,7 @@ class Settings(BaseModel):
     safety: SafetySettings
     keys: KeySettings
     children: ChildSettings
+    tracing: TracingSettings
 
     @property
     def is_authenticating(self) -> bool:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
 from laneway.engine import Durability, Unique, UniqueMode
-from laneway.platform import clock
+from laneway.platform import clock, tracing
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox, task_events, task_runs
 from laneway.platform.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
@@ -28,6 +28,7 @@ from laneway.platform.queues import queues as declared
 from laneway.platform.registry import TaskRef, TaskSpec, registry
 from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened_if_possible, opened_payload
 from laneway.platform.settings import TaskSettings
+from laneway.platform.tracing.carrier import CARRIER
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
 
@@ -110,19 +111,20 @@ def validated(spec: TaskSpec, payload: Payload | dict[str, Any]) -> Payload:
 
 
 def row_of(
-    spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: TaskSettings, *, stored: bool = True
+    spec: TaskSpec, payload: Payload, options: SubmitOptions, settings: TaskSettings, *, sealed: bool = True
 ) -> Row:
-    """The row of a submission. `stored`: False leaves the payload as it is, encrypted or not, however large.
+    """The row of a submission. `sealed`: False leaves the payload readable, also that of an encrypted task.
 
-    Raises InvalidPayload, PayloadTooLarge, UnknownQueue, KeysMissing, StorageUnavailable.
+    Raises InvalidPayload, PayloadTooLarge, UnknownQueue, KeysMissing.
     """
     now, id = clock.now(), options.task_id()
-    data, size = _json_of(spec, payload)
+    data = _json_of(spec, payload)
     digest = fingerprint(spec.name, data)
-    if stored and settings.sealer.seals(spec):
+    if sealed and settings.sealer.seals(spec):
         data, digest = settings.sealer.payload(spec, data), settings.sealer.keyed_digest(digest)
-    if stored:
-        data = settings.payload_store.stored(data, id=id, size=size)
+    kept = _stored_options(options)
+    if (spans := tracing.active) is not None:
+        kept[CARRIER] = spans.carrier(spec.name)
     return {
         "id": id,
         "name": spec.name,
@@ -135,12 +137,23 @@ def row_of(
         "max_retries": _first_given(options.max_retries, spec.max_retries, settings.max_retries),
         "request_id": structlog.contextvars.get_contextvars().get("request_id"),
         "tags": sorted(set(options.tags)),
-        "options": _stored_options(options),
+        "options": kept,
         "accepted_at": now,
         "published_at": now,
         "due_at": _after(now, options.delay) if options.delay > 0 else None,
         "expires_at": _after(now, options.expires),
     }
+
+
+def store_large(rows: Sequence[Row], settings: TaskSettings) -> None:
+    """Put the large payloads of these rows into the storage, and references in their place.
+
+    It is done when nothing refuses the rows any more, so that what is refused leaves no object behind. Raises
+    StorageUnavailable.
+    """
+    store = settings.payload_store
+    for row in rows if store.url is not None else ():
+        row["payload"] = store.stored(row["payload"], id=row["id"])
 
 
 def accept(session: Session, row: Row) -> TaskRun | TaskHandle:
@@ -224,8 +237,8 @@ def _is_same_call(run: TaskRun, row: Row) -> bool:
     return row["name"] in known and fingerprint(row["name"], opened_if_possible(run.payload)) == given
 
 
-def _json_of(spec: TaskSpec, payload: Payload) -> tuple[dict[str, Any], int]:
-    """Return the payload as JSON, and its bytes. Raises InvalidPayload, PayloadTooLarge."""
+def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:
+    """Return the payload as JSON. Raises InvalidPayload, PayloadTooLarge."""
     try:
         data = payload.model_dump(mode="json", exclude_none=_none_is_default(type(payload)))
     except ValueError as error:  # nested too deeply, or a number of thousands of digits
@@ -235,7 +248,7 @@ def _json_of(spec: TaskSpec, payload: Payload) -> tuple[dict[str, Any], int]:
     size = payload_bytes(data)
     if size > PAYLOAD_LIMIT:
         raise PayloadTooLarge(spec.name, size, PAYLOAD_LIMIT)
-    return data, size
+    return data
 
 
 @cache

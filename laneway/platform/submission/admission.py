@@ -15,6 +15,7 @@ from laneway.platform.access.quota_errors import BrokerMemoryFull
 from laneway.platform.access.quotas import Quotas
 from laneway.platform.broker import Broker
 from laneway.platform.errors import BrokerUnavailable
+from laneway.platform.payload_store import PayloadStore
 from laneway.platform.submission.acceptance import Row, payload_bytes
 
 READ_SECONDS: Final = 0.25
@@ -28,24 +29,29 @@ MESSAGE_SHARE, MESSAGE_BYTES = 1.3, 1024
 class Admission:
     """Lets submissions in, or refuses them."""
 
-    def __init__(self, broker: Broker, quotas: Quotas | None = None) -> None:
-        self._quotas, self._memory = quotas, BrokerMemory(broker)
+    def __init__(self, broker: Broker, quotas: Quotas | None = None, *, store: PayloadStore | None = None) -> None:
+        """`store`: where large payloads lie, which take no memory of the broker. None: nowhere."""
+        self._quotas, self._memory, self._store = quotas, BrokerMemory(broker), store or PayloadStore()
 
     def admit(self, rows: Sequence[Row], *, inside: bool = False) -> None:
-        """Let these rows in. `inside`: the platform goes on with its work, unless a request is behind it.
+        """Let these rows in, whose payloads are not in the storage yet.
+
+        `inside`: the platform goes on with its work, unless a request is behind it.
 
         Raises BrokerMemoryFull, QuotaExceeded, OverQuota. Nothing is stored then.
         """
         caller = current_caller()
         if inside and caller.request_id is None:
             return
-        wanted: dict[str, tuple[int, int]] = {}
+        wanted, in_messages = dict[str, tuple[int, int]](), 0
         for row in rows:
             tasks, size = wanted.get(row["queue"], (0, 0))
-            wanted[row["queue"]] = tasks + 1, size + payload_bytes(row["payload"])
+            given = payload_bytes(row["payload"])
+            wanted[row["queue"]] = tasks + 1, size + given
+            in_messages += round(self._store.bytes_in_message(given) * MESSAGE_SHARE) + MESSAGE_BYTES
         if self._quotas is not None:
             self._quotas.count_tasks(caller, wanted)
-        self._memory.take(sum(round(size * MESSAGE_SHARE) + tasks * MESSAGE_BYTES for tasks, size in wanted.values()))
+        self._memory.take(in_messages)
 
 
 class BrokerMemory:

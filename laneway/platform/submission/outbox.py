@@ -13,10 +13,11 @@ key, in order.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -44,7 +45,15 @@ from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import Row, SubmitOptions, accept_many, row_of, spec_of, validated
+from laneway.platform.submission.acceptance import (
+    Row,
+    SubmitOptions,
+    accept_many,
+    row_of,
+    spec_of,
+    store_large,
+    validated,
+)
 from laneway.platform.submission.admission import Admission
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
@@ -72,16 +81,21 @@ class Submission:
     options: SubmitOptions
 
 
-def outbox_row(submission: Submission, settings: TaskSettings, *, stored: bool = True) -> Row:
+def outbox_row(submission: Submission, settings: TaskSettings, *, sealed: bool = True) -> Row:
     """The row of a submission that is sent after the commit of its row. Raises as `SubmissionTransaction.submit`.
 
-    `stored`: as for `row_of`.
+    `sealed`: as for `row_of`.
     """
     spec, options = spec_of(submission.task), submission.options
     if options.needs_broker:
         raise Unsupported("uniqueness or durability", "a submission that is sent after its transaction")
-    row = row_of(spec, validated(spec, submission.payload), options, settings, stored=stored)
+    row = row_of(spec, validated(spec, submission.payload), options, settings, sealed=sealed)
     return row | {"state": TaskState.ACCEPTED}
+
+
+def call_here(work: Callable[[], None]) -> None:
+    """Call it here and now."""
+    work()
 
 
 _TRANSACTION = "laneway_transaction"
@@ -99,10 +113,14 @@ class SubmissionTransaction:
         bounded: bool,
         claimed: bool = True,
         admission: Admission | None = None,
+        wait: Callable[[Callable[[], None]], None] = call_here,
     ) -> None:
-        """`claimed`: nobody but the caller sends the rows soon after the commit. `admission`: None lets all in."""
+        """`claimed`: nobody but the caller sends the rows soon after the commit. `admission`: None lets all in.
+
+        `wait`: makes the calls that wait for the broker or for the storage.
+        """
         self.session, self._settings, self._bounded, self._claimed = session, settings, bounded, claimed
-        self._admission = admission
+        self._admission, self._wait = admission, wait
         self.handles: list[TaskHandle] = []
         """The handles of all submissions. After the block they have the states of the tasks after sending."""
         self.runs: list[TaskRun] = []
@@ -114,7 +132,8 @@ class SubmissionTransaction:
         """Accept one task with this transaction: it is sent after the commit, and never after a rollback.
 
         Raises UnknownTaskType, InvalidPayload, Conflict (same id, other payload), QueueFull (in a bounded transaction),
-        and Unsupported for uniqueness and durability, which only the broker can give.
+        BrokerMemoryFull, QuotaExceeded, OverQuota, StorageUnavailable, and Unsupported for uniqueness and durability,
+        which only the broker can give.
         """
         return self.submit_many([Submission(task, payload, options or SubmitOptions())])[0]
 
@@ -125,9 +144,10 @@ class SubmissionTransaction:
         unclaimed: Row = {} if self._claimed else {"published_at": None}
         rows = [outbox_row(submission, self._settings) | unclaimed for submission in submissions]
         if self._admission is not None:
-            self._admission.admit(rows, inside=not self._bounded)
+            self._wait(partial(self._admission.admit, rows, inside=not self._bounded))
         if self._bounded:
             self._check_room(Counter(row["queue"] for row in rows))
+        self._wait(partial(store_large, rows, self._settings))
         handles: list[TaskHandle] = []
         for accepted in accept_many(self.session, rows):
             if isinstance(accepted, TaskHandle):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from laneway.platform import tracing
 from laneway.platform.errors import InvalidPayload
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.registry import TaskSpec, registry
@@ -35,9 +36,11 @@ class TaskRoutes:
         if spec is None:
             return None
         key = sent_key(spec, args, kwargs) if self._has_keys else None
-        if key is not None:
-            # The headers that a sender gives replace those of a route, so the key is put among them.
-            options["headers"] = {HEADER_KEY: key, **(options.get("headers") or {})}
+        trace = {} if (spans := tracing.active) is None else spans.current()
+        if key is not None or trace:
+            # The headers that a sender gives replace those of a route, so these are put among them.
+            own = trace if key is None else {HEADER_KEY: key, **trace}
+            options["headers"] = {**own, **(options.get("headers") or {})}
         return {"queue": spec.queue, "priority": self._priority(spec)}
 
     def __repr__(self) -> str:

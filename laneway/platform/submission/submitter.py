@@ -18,6 +18,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import (
     QUEUE_REFUSALS,
     BrokerUnavailable,
+    Conflict,
     DuplicateTask,
     QueueFull,
     TooLate,
@@ -27,7 +28,15 @@ from laneway.platform.errors import (
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import Row, SubmitOptions, payload_bytes, row_of, spec_of, validated
+from laneway.platform.submission.acceptance import (
+    Row,
+    SubmitOptions,
+    payload_bytes,
+    row_of,
+    spec_of,
+    store_large,
+    validated,
+)
 from laneway.platform.submission.group_commit import GroupCommit
 from laneway.platform.submission.group_submit import Accepted, GroupSubmit
 from laneway.platform.submission.outbox import Outbox
@@ -58,16 +67,26 @@ class Submitter:
         spec = spec_of(task)
         row = row_of(spec, validated(spec, payload), options, self._settings)
         self._admission.admit([row])
+        store_large([row], self._settings)
+        try:
+            run, refusal = self._accept(row, options)
+        except Conflict:
+            self._settings.payload_store.drop(row["payload"])
+            raise
+        if isinstance(run, TaskHandle):
+            self._settings.payload_store.drop(row["payload"])
+            return self._repeat(run, options)
+        state = self._settle(run, options, refusal)
+        log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue, state=state)
+        return TaskHandle(task_id=run.id, state=state, created=True)
+
+    def _accept(self, row: Row, options: SubmitOptions) -> tuple[TaskRun | TaskHandle, Exception | None]:
+        """Store a row and publish its message; returns the row or the handle of an earlier one, and the refusal."""
         if self._broker.engine is None or options.needs_broker:
             accepted = self._group_submit.submit_one(row, options.durability)
         else:
             accepted = self._group_commit.run(row, size=payload_bytes(row["payload"]))
-        run = accepted.run
-        if isinstance(run, TaskHandle):
-            return self._repeat(run, options)
-        state = self._settle(run, options, accepted.refusal)
-        log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue, state=state)
-        return TaskHandle(task_id=run.id, state=state, created=True)
+        return accepted.run, accepted.refusal
 
     def _repeat(self, handle: TaskHandle, options: SubmitOptions) -> TaskHandle:
         """Return the handle of a task that was submitted before, with its current state."""
@@ -102,6 +121,7 @@ class Submitter:
             return self._park(run)
         except REFUSALS as error:
             if self._withdraw(run):
+                self._settings.payload_store.drop(run.payload)
                 if isinstance(error, Unsupported):  # the engine may have queued the message before it refused
                     self._broker.cancel(run)
                 raise

@@ -17,6 +17,7 @@ from weakref import WeakSet
 from sqlalchemy import Connection, Engine, event, inspect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.util import await_only
 
 from laneway.platform.db.models import Installation, TaskRun
 from laneway.platform.db.queries import installation
@@ -24,7 +25,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import PermanentError, PlatformError
 from laneway.platform.logging import logger
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.outbox import Outbox, Submission, SubmissionTransaction, transaction_of
+from laneway.platform.submission.outbox import Outbox, Submission, SubmissionTransaction, call_here, transaction_of
 from laneway.schemas.task import TaskHandle
 
 log = logger(__name__)
@@ -52,7 +53,11 @@ class UserSessions:
         """Engines of the platform's database."""
 
     def submit_many(self, session: Session | Connection, submissions: Sequence[Submission]) -> list[TaskHandle]:
-        """Accept tasks with the caller's transaction. Raises OtherDatabase, and as `SubmissionTransaction.submit`."""
+        """Accept tasks with the caller's transaction.
+
+        They are admitted as any other submission, before their rows are inserted: what is refused leaves the caller's
+        transaction as it was. Raises OtherDatabase, and as `SubmissionTransaction.submit` in a bounded transaction.
+        """
         if isinstance(session, Session) and (transaction := transaction_of(session)) is not None:
             return transaction.submit_many(submissions)
         connection = session if isinstance(session, Connection) else session.connection()
@@ -61,7 +66,14 @@ class UserSessions:
         self._check_database(connection)
         # A session of our own on the caller's connection: it neither flushes nor commits anything of the caller's.
         with Session(bind=connection, join_transaction_mode="rollback_only", expire_on_commit=False) as own:
-            accepted = SubmissionTransaction(own, self._settings, bounded=False, claimed=False)
+            accepted = SubmissionTransaction(
+                own,
+                self._settings,
+                bounded=True,
+                claimed=False,
+                admission=self._outbox.admission,
+                wait=call_in_thread if connection.dialect.is_async else call_here,
+            )
             handles = accepted.submit_many(submissions)
             own.flush()
         if isinstance(session, Session):
@@ -102,6 +114,11 @@ def call_after_commit(session: Session, call: Callable[[], object]) -> None:
         event.listen(session, "after_commit", _after_commit)
         event.listen(session, "after_rollback", _after_rollback)
     session.info.setdefault(_CALLS, []).append(call)
+
+
+def call_in_thread(work: Callable[[], None]) -> None:
+    """Call what waits from SQLAlchemy's greenlet of a coroutine: in a thread, so that the event loop goes on."""
+    await_only(asyncio.to_thread(work))
 
 
 def is_async(session: object) -> bool:

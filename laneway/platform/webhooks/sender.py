@@ -16,9 +16,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
-from laneway.platform import clock
+from laneway.platform import clock, tracing
 from laneway.platform.errors import InvalidPayload, PermanentError, UpstreamError
 from laneway.platform.settings import OutboundSettings
 from laneway.platform.webhooks import egress
@@ -66,9 +67,12 @@ class Sender:
             "Content-Type": "application/json",
             **sign_outbound(body, keys, message_id=delivery_id, at=clock.now()),
         }
-        return egress.send(
-            "POST", url, body.encode(), headers=headers, timeout=self._timeout, allow_private=self._allow_private
+        send = partial(
+            egress.send, "POST", url, body.encode(), timeout=self._timeout, allow_private=self._allow_private
         )
+        if (spans := tracing.active) is not None:
+            return spans.post(url, headers, send)
+        return send(headers=headers)
 
 
 def delivery_body(event: str, data: Mapping[str, Any], *, occurred_at: datetime) -> str:

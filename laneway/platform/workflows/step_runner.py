@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from laneway.engine.engine import FIRST_HAND_ON, LONGEST_HAND_ON
-from laneway.platform import clock
+from laneway.platform import clock, tracing
 from laneway.platform.db.models import TaskRun, WorkflowRun, WorkflowStepRun
 from laneway.platform.db.queries import task_runs
 from laneway.platform.db.queries import workflows as repository
@@ -137,7 +137,12 @@ class StepRunner:
             options=handler.options.model_validate(started.step.options),
             outputs=started.outputs,
         )
-        result = result_of(handler.work(call))
+        work = handler.work
+        if (spans := tracing.active) is not None:
+            names = {"laneway.workflow.id": ref.run_id, "laneway.workflow.name": started.run.type}
+            step = {"laneway.workflow.step": ref.step, "laneway.workflow.visit": ref.visit}
+            work = spans.traced(f"workflow step {ref.step}", work, attributes={**names, **step})
+        result = result_of(work(call))
         transitions.check_output(ref.step, result)
         return result
 

@@ -26,12 +26,15 @@ PUBLIC = {
     "POST /webhooks/facebook",
     "POST /webhooks/google",
     "POST /webhooks/{source}",
+    *("GET /", "GET /console/static/{name:path}"),
     *("GET /login", "GET /login/start", "GET /login/callback", "GET /logout", "POST /logout"),
 }
-"""The routes that everybody may use: probes, what is signed, and the pages of a login."""
+"""The routes that everybody may use: probes, what is signed, style and scripts, and the pages of a login."""
 SCOPES = {*Scope, "tasks:submit:process_document_task", "documents", "leads", "conversations"}
+PAGES: dict[str, str] = {}
+"""The pages of the console that need another scope than `tasks:read`."""
 READ = {
-    *("/openapi.json", "/docs", "/stats", "/workers", "/task-names"),
+    *("/openapi.json", "/docs", "/stats", "/workers", "/task-names", "/metrics"),
     *("/tasks", "/tasks/{task_id}", "/tasks/{task_id}/attempts", "/tasks/{task_id}/events"),
     *("/queues", "/queues/{queue}/limits", "/dead-letters", "/dead-letters/groups", "/dead-letters/{task_id}"),
     *("/api/workflow-definitions", "/api/workflows", "/api/workflows/{workflow_id}"),
@@ -39,6 +42,7 @@ READ = {
     *("/conversations/tasks/queues/status", "/conversations/tasks/active", "/conversations/tasks/{task_id}/status"),
 }
 OPERATE = {
+    *("/tasks/cancel", "/tasks/retry"),
     *("/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/conversations/tasks/{task_id}/cancel"),
     *("/api/workflows/{workflow_id}/cancel", "/api/workflows/{workflow_id}/retry"),
     "/api/workflows/{workflow_id}/signals/{name}",
@@ -58,6 +62,8 @@ def expected_scope(method: str, path: str) -> str:
             return scope
     if method == "DELETE":
         return Scope.DELETE
+    if path.startswith("/console"):
+        return PAGES.get(path, Scope.READ)
     if method == "PUT" and path == "/queues/{queue}/limits":
         return Scope.QUEUES
     if method == "POST" and path.startswith("/dead-letters/"):
@@ -97,7 +103,7 @@ def test_every_route_is_open_to_its_scope_and_to_no_other(guarded: Api) -> None:
 
     for method, path in routes:
         url, name = re.sub(r"\{[^}]+\}", "1", path), f"{method} {path}"
-        anonymous = guarded.http.request(method, url)
+        anonymous = guarded.http.request(method, url, follow_redirects=False)
         refused = anonymous.status_code == 401 and "not-authenticated" in anonymous.text
         if (name in PUBLIC) is refused:
             wrong.append(f"{name} without a token: {anonymous.status_code}")

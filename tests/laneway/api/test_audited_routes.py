@@ -72,6 +72,16 @@ def waiting_task(api: Api) -> dict[str, Any]:
     return {"task_id": say(api, "conv-1")}
 
 
+@audited("POST /tasks/cancel", "task.cancel")
+def waiting_tasks(api: Api) -> dict[str, Any]:
+    return {"json": {"ids": [say(api, "conv-1")]}}
+
+
+@audited("POST /tasks/retry", "task.retry")
+def failed_tasks(api: Api) -> dict[str, Any]:
+    return {"json": {"ids": [ended(api, TaskState.FAILED)]}}
+
+
 @audited("POST /tasks/{task_id}/retry", "task.retry")
 def failed_task(api: Api) -> dict[str, Any]:
     return {"task_id": ended(api, TaskState.FAILED)}

@@ -115,6 +115,14 @@ def test_a_token_for_names_and_queues_submits_nothing_else(guarded: Api) -> None
     assert guarded.http.get("/tasks/m-1", headers=bearer(guarded, Scope.ADMIN)).status_code == 404, "a row was left"
     assert len(guarded.http.get("/tasks", headers=queued).json()["tasks"]) == 3, "a refused batch leaves no row"
     assert guarded.http.get("/tasks", headers=single).status_code == 403
+    guarded.http.post("/tasks", json=message("foreign"), headers=bearer(guarded, Scope.ADMIN))
+    for headers in (queued, named):
+        for method, path in (
+            ("GET", "/tasks/foreign"),
+            ("POST", "/tasks/foreign/cancel"),
+            ("DELETE", "/tasks/foreign"),
+        ):
+            assert guarded.http.request(method, path, headers=headers).status_code == 404, path
 
 
 def test_a_token_for_a_queue_operates_that_queue_only(guarded: Api) -> None:

@@ -71,7 +71,14 @@ def request(host: str, *more: tuple[str, str], server: str = "127.0.0.1", method
 def test_which_hosts_are_ours(settings: Settings) -> None:
     ours = ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "[::1]:8000", "a.localhost", "tasks.example.com"]
     ours += ["x.apps.example.com:443", "a.b.apps.example.com", "10.0.0.7:80", "tasks.example.com."]
-    foreign = ["", "evil.example", "apps.example.com", "xapps.example.com", "tasks.example.com.evil.example"]
+    foreign = [
+        "",
+        "evil.example",
+        "apps.example.com",
+        "xapps.example.com",
+        "evilapps.example.com",
+        "tasks.example.com.evil.example",
+    ]
     foreign += ["10.0.0.8", "127.0.0.1.evil.example", "localhost@evil.example", "evil.example#localhost", "[", "a b"]
     foreign += ["localhost:99999", "localhost:x", "tasks.example.com/", "ü", "x" * 3000, "evil.example\\localhost"]
 

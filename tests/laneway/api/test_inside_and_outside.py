@@ -51,6 +51,15 @@ def test_internal_tasks_are_refused_from_outside(api: Api) -> None:
     assert REPORT in offered
 
 
+def test_events_of_the_platform_are_refused_from_outside(api: Api) -> None:
+    payload = {"url": "https://receiver.example/", "event": "Message.Created", "data": {}}
+    body: dict[str, Any] = {"name": "send_webhook_response_task", "payload": payload}
+    refused = api.http.post("/tasks", json=body)
+    batch = api.http.post("/tasks/batch", json={"tasks": [{"name": REPORT}, body]})
+    assert (refused.status_code, refused.json()["title"], batch.status_code) == (422, "Reserved event", 422)
+    assert rows(api) == 0
+
+
 def test_ids_of_the_platform_are_refused_from_outside(api: Api) -> None:
     for id in ("google:0a1b", "message:5f0c", "ended:1", "event:1", "crm_update:u:1", "tenant:acme:1", "run-1:build:1"):
         refused = api.http.post("/tasks", json={"name": REPORT, "payload": {}, "id": id})

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+from laneway.platform.access.logins import OVERLAP
 from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.testing.clock import Clock
@@ -148,6 +149,30 @@ def test_a_role_that_the_provider_takes_away_ends_within_the_stated_time(
         assert confirm(known).status_code == 403
         assert known.http.get("/tasks").status_code == 401
     assert [action for action, _ in actions(known)] == ["person.login", "person.role", "person.refuse"]
+
+
+def test_a_cookie_that_was_stolen_before_the_provider_confirmed_the_session_opens_nothing(
+    known: Api, oidc_provider: OidcProvider
+) -> None:
+    oidc_provider.log_in(sub="17", email="ada@example.com", groups=["ops"])
+    time = Clock()
+    with time.installed():
+        log_in(known)
+        stolen = known.http.cookies["laneway_session"]
+        csrf = known.http.get("/me").json()["csrf_token"]
+        time.move(timedelta(minutes=31))
+        confirm(known)
+        own = known.http.cookies["laneway_session"]
+        assert own != stolen
+        time.move(OVERLAP)
+
+        known.http.cookies.clear()
+        thief = {"Cookie": f"laneway_session={stolen}", "X-CSRF-Token": csrf}
+        assert known.http.get("/tasks", headers=thief).status_code == 401
+        assert known.http.post("/tasks", json=SUBMIT, headers=thief).status_code == 401
+        known.http.post("/logout", headers=thief)
+        assert known.http.get("/tasks", headers={"Cookie": f"laneway_session={own}"}).status_code == 200
+    assert actions(known) == [("person.login", "ada@example.com")]
 
 
 def test_a_browser_without_a_session_is_led_to_the_login_and_a_program_is_not(known: Api) -> None:

@@ -71,6 +71,17 @@ def test_a_token_has_a_quota_of_tasks_that_counts_each_task_of_a_batch(make_api:
     assert (never.status_code, never.json()["title"]) == (413, "Over quota")
 
 
+def test_a_queue_has_a_quota_of_tasks_for_all_tokens_together(make_api: MakeApi) -> None:
+    api = quotas_api(make_api, **{f"queue_{QUEUE}": {"tasks": 2}})
+    one, other = token(api, "one"), token(api, "other")
+
+    answers = [api.http.post("/tasks", json=SUBMIT, headers=who) for who in (one, other, one)]
+
+    assert [answer.status_code for answer in answers] == [202, 202, 429]
+    assert "the queue 'analytics' is used up: 2 tasks a minute" in answers[-1].json()["detail"]
+    assert api.count(TaskRun) == 2
+
+
 def test_a_token_and_a_queue_have_a_quota_of_bytes(make_api: MakeApi) -> None:
     api = quotas_api(make_api, token_busy={"bytes": 12}, **{f"queue_{QUEUE}": {"bytes": 40}})
     busy, calm = token(api, "busy"), token(api, "calm")  # the payload {"hours":1} has 11 bytes

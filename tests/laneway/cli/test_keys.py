@@ -70,8 +70,8 @@ def test_a_key_is_removed_when_what_it_encrypts_is_encrypted_again(
     assert "rows that are encrypted with it: 1; run `laneway keys reencrypt` first" in refused.err
     assert len(laneway("keys", "list", "--json").json()) == 2
     again, nothing = (laneway("keys", "reencrypt") for _ in range(2))
-    assert (again.code, again.out, again.err) == (0, "Rows encrypted again: 1\n", "")
-    assert nothing.out == "Rows encrypted again: 0\n"
+    assert (again.code, again.out, again.err) == (0, "Encrypted again: 1 rows, 0 large payloads, 0 results\n", "")
+    assert nothing.out == "Encrypted again: 0 rows, 0 large payloads, 0 results\n"
     assert laneway("keys", "remove", key).code == 0
     monkeypatch.setattr(ring_file(tmp_path / "keys.json"), "_check_at", 0)
     assert opened(laneway.site.row(id).result) == {"answer": "planted"}

@@ -47,7 +47,7 @@ def put_and_start(engine: Engine, task_id: str = "a", *, key: str | None = None)
     """Put a message, fetch it and start its first attempt."""
     engine.put(QUEUE, Message(task_id=task_id, key=key))
     (delivery,) = fetch(engine)
-    assert engine.start_attempt(delivery.lease, worker="w") == (LeaseStatus.DONE, 1)
+    assert engine.start_attempt(delivery.lease, worker="w")[:2] == (LeaseStatus.DONE, 1)
     return delivery
 
 
@@ -95,7 +95,7 @@ def test_a_retry_keeps_the_position_of_its_task_and_messages_behind_its_key_wait
     journaled.ack([first])
     again, other = fetch(journaled)
     assert (again.id, other.id) == ("a", "c")
-    assert journaled.start_attempt(again.lease, worker="w") == (LeaseStatus.DONE, 2)
+    assert journaled.start_attempt(again.lease, worker="w")[:2] == (LeaseStatus.DONE, 2)
     journaled.finish_attempt(again.lease, AckAction.DONE)
     journaled.ack([again])
     assert [delivery.id for delivery in fetch(journaled)] == ["b"]
@@ -116,14 +116,14 @@ def test_a_snooze_is_not_counted_as_an_attempt(journaled: Engine) -> None:
     first = put_and_start(journaled)
     journaled.finish_attempt(first.lease, AckAction.SNOOZE)
     journaled.ack([first])
-    assert journaled.start_attempt(fetch(journaled)[0].lease, worker="w") == (LeaseStatus.DONE, 1)
+    assert journaled.start_attempt(fetch(journaled)[0].lease, worker="w")[:2] == (LeaseStatus.DONE, 1)
 
 
 def test_retries_do_not_count_as_deliveries(journaled: Engine) -> None:
     journaled.put(QUEUE, Message(task_id="a", max_deliveries=1))
     for attempt in (1, 2, 3):
         (delivery,) = fetch(journaled)
-        assert journaled.start_attempt(delivery.lease, worker="w") == (LeaseStatus.DONE, attempt)
+        assert journaled.start_attempt(delivery.lease, worker="w")[:2] == (LeaseStatus.DONE, attempt)
         journaled.finish_attempt(delivery.lease, AckAction.RETRY)
         journaled.ack([delivery])
     fetch(journaled)
@@ -174,7 +174,7 @@ def test_an_attempt_whose_worker_dies_is_lost_and_counts(journaled: Engine) -> N
     put_and_start(journaled)
     move_to(journaled, LEASE_MS)
     (second,) = fetch(journaled)
-    assert journaled.start_attempt(second.lease, worker="w") == (LeaseStatus.DONE, 2)
+    assert journaled.start_attempt(second.lease, worker="w")[:2] == (LeaseStatus.DONE, 2)
     assert summaries(journaled) == ["put a", "begin a 1", "lost a 1 lease", "begin a 2"]
 
 
@@ -182,7 +182,7 @@ def test_the_first_ack_action_stands_and_its_lease_starts_no_other_attempt(journ
     delivery = put_and_start(journaled)
     journaled.finish_attempt(delivery.lease, AckAction.DONE)
     journaled.finish_attempt(delivery.lease, AckAction.RETRY)
-    assert journaled.start_attempt(delivery.lease, worker="w") == (LeaseStatus.STALE, 1)
+    assert journaled.start_attempt(delivery.lease, worker="w")[:2] == (LeaseStatus.STALE, 1)
     journaled.ack([delivery])
     assert fetch(journaled) == []
     assert summaries(journaled) == ["put a", "begin a 1", "end a 1 done"]
@@ -193,9 +193,9 @@ def test_an_attempt_started_twice_because_the_reply_was_lost_counts_once(
 ) -> None:
     journaled.put(QUEUE, Message(task_id="a"))
     lease = fetch(journaled)[0].lease
-    lost_reply = lose_reply(LostReply([LeaseStatus.DONE, 1]))
+    lost_reply = lose_reply(LostReply([LeaseStatus.DONE, 1, b""]))
 
-    assert journaled.start_attempt(lease, worker="w") == (LeaseStatus.DONE, 1)
+    assert journaled.start_attempt(lease, worker="w")[:2] == (LeaseStatus.DONE, 1)
     assert lost_reply.lost
     assert summaries(journaled) == ["put a", "begin a 1"]
 
@@ -204,13 +204,13 @@ def test_a_repeated_call_starts_no_other_attempt(journaled: Engine) -> None:
     journaled.put(QUEUE, Message(task_id="a"))
     (delivery,) = fetch(journaled)
     for _ in range(2):
-        assert journaled.start_attempt(delivery.lease, worker="w", call=b"mine") == (LeaseStatus.DONE, 1)
+        assert journaled.start_attempt(delivery.lease, worker="w", call=b"mine")[:2] == (LeaseStatus.DONE, 1)
     assert summaries(journaled) == ["put a", "begin a 1"]
 
 
 def test_another_call_under_the_same_lease_starts_another_attempt(journaled: Engine) -> None:
     delivery = put_and_start(journaled)
-    assert journaled.start_attempt(delivery.lease, worker="w2") == (LeaseStatus.DONE, 2)
+    assert journaled.start_attempt(delivery.lease, worker="w2")[:2] == (LeaseStatus.DONE, 2)
     assert summaries(journaled)[2:] == ["lost a 1 started again", "begin a 2"]
 
 
@@ -218,12 +218,12 @@ def test_a_lost_lease_neither_starts_nor_finishes_an_attempt(journaled: Engine) 
     late = put_and_start(journaled)
     move_to(journaled, LEASE_MS)
     (holder,) = fetch(journaled)
-    assert journaled.start_attempt(late.lease, worker="late") == (LeaseStatus.STALE, 0)
+    assert journaled.start_attempt(late.lease, worker="late")[:2] == (LeaseStatus.STALE, 0)
     assert journaled.finish_attempt(late.lease, AckAction.DONE) == LeaseStatus.STALE
     assert journaled.report(late.lease, EventKind.LOG, "journaled here") == LeaseStatus.STALE
     assert journaled.check_leases([late.lease, holder.lease]) == [LeaseStatus.STALE, LeaseStatus.DONE]
     journaled.ack([holder])
-    assert journaled.start_attempt(late.lease, worker="late") == (LeaseStatus.UNKNOWN, 0)
+    assert journaled.start_attempt(late.lease, worker="late")[:2] == (LeaseStatus.UNKNOWN, 0)
     assert summaries(journaled) == ["put a", "begin a 1", "lost a 1 lease", "ack a 1"]
 
 
@@ -232,7 +232,7 @@ def test_an_empty_token_does_not_hold_a_released_message(journaled: Engine) -> N
     journaled.release([delivery])
     no_lease = replace(delivery.lease, token=b"")
     assert journaled.check_leases([no_lease]) == [LeaseStatus.STALE]
-    assert journaled.start_attempt(no_lease, worker="w") == (LeaseStatus.STALE, 0)
+    assert journaled.start_attempt(no_lease, worker="w")[:2] == (LeaseStatus.STALE, 0)
 
 
 def test_a_full_journal_refuses_new_tasks_but_no_continuation_and_no_outcome(journaled: Engine) -> None:
@@ -262,7 +262,7 @@ def test_attempts_count_without_a_journal(journaled: Engine) -> None:
     delivery = put_and_start(journaled)
     journaled.finish_attempt(delivery.lease, AckAction.RETRY)
     journaled.ack([delivery])
-    assert journaled.start_attempt(fetch(journaled)[0].lease, worker="w") == (LeaseStatus.DONE, 2)
+    assert journaled.start_attempt(fetch(journaled)[0].lease, worker="w")[:2] == (LeaseStatus.DONE, 2)
     assert journaled.find(QUEUE, "a").attempts == 2
     assert summaries(journaled) == []
 
@@ -297,7 +297,7 @@ def test_a_task_cancelled_before_its_attempt_does_not_start(journaled: Engine) -
     journaled.put(QUEUE, Message(task_id="a"))
     (delivery,) = fetch(journaled)
     journaled.cancel(QUEUE, "a")
-    assert journaled.start_attempt(delivery.lease, worker="w") == (LeaseStatus.CANCELLED, 0)
+    assert journaled.start_attempt(delivery.lease, worker="w")[:2] == (LeaseStatus.CANCELLED, 0)
 
 
 def test_a_dead_letter_tells_why_and_counts_attempts_anew_when_it_is_requeued(journaled: Engine) -> None:
@@ -308,7 +308,7 @@ def test_a_dead_letter_tells_why_and_counts_attempts_anew_when_it_is_requeued(jo
     assert buried.stored.message.task_id == "a"
     journaled.requeue(QUEUE, ["a"])
     (delivery,) = fetch(journaled)
-    assert journaled.start_attempt(delivery.lease, worker="w") == (LeaseStatus.DONE, 1)
+    assert journaled.start_attempt(delivery.lease, worker="w")[:2] == (LeaseStatus.DONE, 1)
     journaled.bury([delivery], reason="bad")
     journaled.discard(QUEUE, ["a"])
     assert summaries(journaled)[2:] == ["bury a 1 bad", "requeue a", "begin a 1", "bury a 1 bad", "discard a"]
@@ -339,7 +339,7 @@ def test_events_attempts_and_ack_actions_survive_a_restart_of_the_server(tmp_pat
         assert engine.events(QUEUE) == before
         engine.ack([delivery])
         (again,) = fetch(engine)
-        assert engine.start_attempt(again.lease, worker="w") == (LeaseStatus.DONE, 2)
+        assert engine.start_attempt(again.lease, worker="w")[:2] == (LeaseStatus.DONE, 2)
         assert engine.events(QUEUE, after=before[-1].cursor)[0].kind is EventKind.START
         engine.close()
     finally:

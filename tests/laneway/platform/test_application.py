@@ -214,7 +214,7 @@ def test_a_celery_app_with_another_broker_is_refused(tmp_path: Path) -> None:
 
 WORKER = ("celery", "-A", "laneway.platform.project", "worker", "-P", "solo")
 BEAT = ("celery", "-A", "laneway.platform.project", "beat", "-S", "celery.beat:Scheduler")
-SERVER = ("uvicorn", "laneway.api.project:app")
+SERVER = ("uvicorn", "laneway.asgi:app")
 STARTS = {
     "celery worker": WORKER,
     "celery beat": BEAT,

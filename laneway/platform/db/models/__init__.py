@@ -7,6 +7,7 @@ from laneway.platform.db.models.installation import Installation
 from laneway.platform.db.models.outbound_destinations import OutboundDestination
 from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, OutboundDelivery, OutboundEndpoint
 from laneway.platform.db.models.queues import QueueLimit
+from laneway.platform.db.models.samples import QueueSample
 from laneway.platform.db.models.tasks import (
     Alert,
     FleetLease,
@@ -36,6 +37,7 @@ __all__ = [
     "OutboundEndpoint",
     "PersonSession",
     "QueueLimit",
+    "QueueSample",
     "TaskAttempt",
     "TaskEvent",
     "TaskRun",

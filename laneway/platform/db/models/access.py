@@ -49,11 +49,21 @@ class PersonSession(Base):
     __tablename__ = "person_sessions"
 
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
-    """SHA-256 of the session's id, in hexadecimal. The id itself is in the cookie only."""
+    """Of the session's id, in hexadecimal (`logins.digest_of`). The id itself is in the cookie only."""
     person: Mapped[str] = mapped_column(String(255))
     role: Mapped[str] = mapped_column(String(16))
     began_at: Mapped[datetime]
+    """After `confirmed_at`: the id was replaced, and counts until then."""
     confirmed_at: Mapped[datetime]
     """When the identity provider has last said who the person is."""
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the session has another id now."""
+        return self.began_at > self.confirmed_at
+
+    def replace(self, *, until: datetime, now: datetime) -> None:
+        """Let the id count until then, for what the browser had sent before."""
+        self.began_at, self.confirmed_at = until, now
 
     __table_args__ = (Index("ix_person_sessions_person", "person"), Index("ix_person_sessions_began_at", "began_at"))

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import PersonSession
 from laneway.platform.db.queries.retention import delete_batch
+
+_IS_REPLACED: Final = PersonSession.began_at > PersonSession.confirmed_at
+_AFTER_DIGITS: Final = "g"
+"""The first character after the hexadecimal digits."""
 
 
 def find(session: Session, digest: str, *, lock: bool = False) -> PersonSession | None:
@@ -27,30 +32,41 @@ def set_role(session: Session, person: str, role: str) -> None:
     session.execute(update(PersonSession).where(PersonSession.person == person).values(role=role))
 
 
-def end(session: Session, digest: str) -> bool:
-    """Delete a session; False if it is not there."""
-    ended = session.execute(delete(PersonSession).where(PersonSession.digest == digest).returning(PersonSession.digest))
+def of_browser(session: Session, browser: str) -> Sequence[PersonSession]:
+    """Return the rows of a session, whose digests begin with this: one for each id that it has had."""
+    return session.scalars(select(PersonSession).where(_begins_with(browser))).all()
+
+
+def end_of_browser(session: Session, browser: str) -> bool:
+    """Delete the rows of a session; False if there are none."""
+    ended = session.execute(delete(PersonSession).where(_begins_with(browser)).returning(PersonSession.digest))
     return ended.first() is not None
 
 
 def end_all(session: Session, person: str) -> int:
     """Delete the sessions of a person; returns how many there were."""
-    ended = session.execute(delete(PersonSession).where(PersonSession.person == person).returning(PersonSession.digest))
-    return len(ended.all())
-
-
-def count(session: Session, person: str, *, since: datetime) -> int:
-    """Return the number of the person's sessions that began since then."""
-    which = (PersonSession.person == person, PersonSession.began_at >= since)
-    return session.scalar(select(func.count()).select_from(PersonSession).where(*which)) or 0
+    gone = delete(PersonSession).where(PersonSession.person == person)
+    ended = session.execute(gone.returning(PersonSession.began_at, PersonSession.confirmed_at)).all()
+    return sum(began_at <= confirmed_at for began_at, confirmed_at in ended)
 
 
 def listing(session: Session, *, since: datetime, limit: int) -> Sequence[PersonSession]:
-    """Return the sessions that began since then, the latest first."""
-    rows = select(PersonSession).where(PersonSession.began_at >= since)
+    """Return the sessions that began since then, the latest first, with their present ids."""
+    rows = select(PersonSession).where(PersonSession.began_at >= since, ~_IS_REPLACED)
     return session.scalars(rows.order_by(PersonSession.began_at.desc(), PersonSession.digest).limit(limit)).all()
+
+
+def delete_replaced(session: Session, person: str, *, now: datetime) -> None:
+    """Delete the rows of the person's sessions whose ids were replaced, and count no more."""
+    session.execute(
+        delete(PersonSession).where(PersonSession.person == person, _IS_REPLACED, PersonSession.began_at <= now)
+    )
 
 
 def delete_old(session: Session, *, before: datetime, limit: int) -> int:
     """Delete at most `limit` sessions that began before `before`; returns how many."""
     return delete_batch(session, PersonSession.digest, PersonSession.began_at < before, limit)
+
+
+def _begins_with(browser: str) -> ColumnElement[bool]:
+    return and_(PersonSession.digest >= browser, PersonSession.digest < browser + _AFTER_DIGITS)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, String, and_, cast, delete, exists, null, or_, select, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, load_only
 
 from laneway.platform.db.models import (
     Alert,
@@ -64,6 +64,18 @@ def stored_payloads(session: Session, *, like: str) -> Sequence[dict[str, Any]]:
     return session.scalars(
         select(TaskRun.payload).where(cast(TaskRun.payload, String).startswith(f'{{"{like}"', autoescape=True))
     ).all()
+
+
+def stored_payload_page(session: Session, *, like: str, after: int, limit: int) -> list[TaskRun]:
+    """Rows after this `seq` whose payload is JSON with this one field at its beginning; only what names them is read.
+
+    The rows belong to no session.
+    """
+    is_like = cast(TaskRun.payload, String).startswith(f'{{"{like}"', autoescape=True)
+    rows = select(TaskRun).options(load_only(TaskRun.seq, TaskRun.id, TaskRun.state, TaskRun.payload))
+    found = session.scalars(rows.where(is_like, TaskRun.seq > after).order_by(TaskRun.seq).limit(limit)).all()
+    session.expunge_all()
+    return list(found)
 
 
 def clear_tasks(session: Session, *, states: Sequence[TaskState], before: datetime, limit: int) -> int:

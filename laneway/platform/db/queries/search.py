@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select
+from sqlalchemy import ColumnElement, String, and_, cast, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from laneway.platform.access.bounds import tenant_prefix
@@ -21,16 +21,18 @@ class Filter:
     """Selects tasks that the caller may see; a field that is not set selects all.
 
     `name` also finds the tasks that have another name of the same task (`TaskSpec.aliases`). `since` and `until` limit
-    the time of acceptance. `error` is a part of the error's text.
+    the time of acceptance. `error` is a part of the error's text, `text` one of the payload or the error as stored.
     """
 
     states: tuple[TaskState, ...] = ()
     name: str | None = None
     queue: str | None = None
+    queues: tuple[str, ...] = ()
     key: str | None = None
     tag: str | None = None
     group: str | None = None
     error: str | None = None
+    text: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     ids: tuple[str, ...] = ()
@@ -40,7 +42,8 @@ class Filter:
         """The filter as conditions on `TaskRun`."""
         found: list[ColumnElement[bool]] = []
         names = () if self.name is None else registry.names_of(self.name)
-        for many, values in ((TaskRun.state, self.states), (TaskRun.name, names), (TaskRun.id, self.ids)):
+        lists = ((TaskRun.state, self.states), (TaskRun.name, names), (TaskRun.queue, self.queues))
+        for many, values in (*lists, (TaskRun.id, self.ids)):
             if values:
                 found.append(many.in_(values))
         for column, value in (
@@ -52,8 +55,7 @@ class Filter:
                 found.append(column == value)
         if self.tag is not None:
             found.append(exists().where(TaskTag.task_id == TaskRun.id, TaskTag.tag == self.tag))
-        if self.error is not None:
-            found.append(TaskRun.error.icontains(self.error, autoescape=True))
+        found += self._texts()
         if self.since is not None:
             found.append(TaskRun.accepted_at >= self.since)
         if self.until is not None:
@@ -62,6 +64,14 @@ class Filter:
         if self.trashed is not None:
             found.append(TaskRun.trashed_at.is_not(None) if self.trashed else TaskRun.trashed_at.is_(None))
         return found
+
+    def _texts(self) -> Iterator[ColumnElement[bool]]:
+        for part, texts in ((self.error, (TaskRun.error,)), (self.text, _TEXTS)):
+            if part is not None:
+                yield or_(*(text.icontains(part, autoescape=True) for text in texts))
+
+
+_TEXTS = (cast(TaskRun.payload, String), TaskRun.error)
 
 
 def _bounds(caller: Caller) -> Iterator[ColumnElement[bool]]:

@@ -79,6 +79,18 @@ def events(session: Session, task_id: str, *, after: int = 0, limit: int = 500) 
     return session.scalars(statement.order_by(TaskEvent.seq).limit(limit)).all()
 
 
+def newest_events(session: Session, task_id: str, *, limit: int) -> Sequence[TaskEvent]:
+    """The newest events of a task, oldest first."""
+    statement = select(TaskEvent).where(TaskEvent.task_id == task_id).order_by(TaskEvent.seq.desc()).limit(limit)
+    return session.scalars(statement).all()[::-1]
+
+
+def steps(session: Session, task_id: str, *, limit: int = 200) -> Sequence[TaskStep]:
+    """The stored results of steps, in the order in which they were stored."""
+    statement = select(TaskStep).where(TaskStep.task_id == task_id).order_by(TaskStep.at).limit(limit)
+    return session.scalars(statement).all()
+
+
 def step(session: Session, task_id: str, name: str) -> TaskStep | None:
     """The stored result of a step."""
     return session.get(TaskStep, (task_id, name))

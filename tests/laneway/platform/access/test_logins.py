@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from laneway.platform import clock
 from laneway.platform.access import logins as module
-from laneway.platform.access.logins import Logins
+from laneway.platform.access.logins import OVERLAP, Logins, browser_of
 from laneway.platform.access.roles import Person, Role
 from laneway.platform.audit_log.audit_log import AuditLog
 from laneway.platform.db.models import PersonSession
@@ -77,11 +80,96 @@ def test_a_session_waits_for_the_provider_after_a_while_and_then_goes_on(make_lo
         assert logins.find(id) is None
         assert [logins.is_confirmed(login) for login in logins.listing()] == [False]
 
-        assert logins.begin(ADA, Role.VIEWER, continues=id) == id
-        assert logins.find(id) is not None
+        again = logins.begin(ADA, Role.VIEWER, continues=id)
+        assert browser_of(again) == browser_of(id)
+        assert logins.find(again) is not None
         time.move(timedelta(minutes=90))
-        assert logins.begin(ADA, Role.VIEWER, continues=id) != id, "a session does not go on for ever"
-        assert logins.find(id) is None
+        last = logins.begin(ADA, Role.VIEWER, continues=again)
+        assert browser_of(last) != browser_of(id), "a session does not go on for ever"
+        assert logins.find(again) is None
+
+
+def test_a_confirmed_session_gets_another_id_and_the_old_one_counts_for_seconds_only(
+    make_logins: MakeLogins, platform_database: Database
+) -> None:
+    here, elsewhere, time = make_logins(), make_logins(), Clock()
+    with time.installed():
+        old = here.begin(ADA, Role.VIEWER)
+        (first,) = here.listing()
+        time.move(timedelta(minutes=20))
+        new = here.begin(ADA, Role.VIEWER, continues=old)
+        assert new != old
+        assert [login.began_at for login in here.listing()] == [first.began_at]
+
+        assert elsewhere.find(old) is not None, "the browser may have sent other requests before"
+        time.move(OVERLAP)
+        assert elsewhere.find(old) is None
+        assert elsewhere.find(new) is not None
+        stolen = here.begin(ADA, Role.VIEWER, continues=old)
+        assert browser_of(stolen) != browser_of(new), "an old id is continued by nobody"
+        assert here.find(new) is not None
+        here.end(old)
+        assert here.find(new) is not None, "an old id ends nothing"
+        assert [login.began_at for login in here.listing()][1:] == [first.began_at]
+        assert here.end_all("ada@example.com") == 2
+    logins = [("person.login", "ada@example.com")] * 2
+    assert recorded(platform_database) == [*logins, ("person.end_sessions", "ada@example.com")]
+
+
+def test_requests_that_come_back_from_the_provider_at_once_leave_one_session(
+    make_logins: MakeLogins, platform_database: Database
+) -> None:
+    time = Clock()
+    with time.installed():
+        old = make_logins().begin(ADA, Role.VIEWER)
+        (first,) = make_logins().listing()
+        time.move(timedelta(minutes=31))
+        with ThreadPoolExecutor(4) as threads:
+            ids = list(threads.map(lambda _: make_logins().begin(ADA, Role.VIEWER, continues=old), range(4)))
+
+        found = make_logins()
+        assert all(found.find(id) for id in ids)
+        assert {browser_of(id) for id in ids} == {browser_of(old)}
+        assert [login.began_at for login in found.listing()] == [first.began_at]
+        time.move(OVERLAP)
+        assert len([id for id in ids if make_logins().find(id)]) == 1
+        assert recorded(platform_database) == [("person.login", "ada@example.com")]
+
+
+def test_a_logout_with_an_id_that_was_just_replaced_ends_the_session(make_logins: MakeLogins) -> None:
+    logins = make_logins()
+    old = logins.begin(ADA, Role.VIEWER)
+    new, other = logins.begin(ADA, Role.VIEWER, continues=old), logins.begin(ADA, Role.VIEWER)
+
+    logins.end(old)
+
+    assert (logins.find(old), logins.find(new)) == (None, None)
+    assert logins.find(other) is not None
+
+
+def test_a_session_from_before_ids_were_replaced_goes_on(make_logins: MakeLogins, platform_database: Database) -> None:
+    now, logins = clock.now(), make_logins()
+    digest = hashlib.sha256(b"plain").hexdigest()
+    with platform_database.transaction() as session:
+        session.add(PersonSession(digest=digest, person="bob", role="viewer", began_at=now, confirmed_at=now))
+
+    assert logins.find("plain") is not None
+    new = logins.begin(BOB, Role.VIEWER, continues="plain")
+
+    assert browser_of(new) == "plain"
+    assert logins.find(new) is not None
+    assert len(logins.listing()) == 1
+
+
+def test_ids_that_were_replaced_are_deleted(make_logins: MakeLogins, platform_database: Database) -> None:
+    logins, time = make_logins(), Clock()
+    with time.installed():
+        id = logins.begin(ADA, Role.VIEWER)
+        for _ in range(5):
+            time.move(timedelta(minutes=30))
+            id = logins.begin(ADA, Role.VIEWER, continues=id)
+        with platform_database.reading() as session:
+            assert len(session.scalars(select(PersonSession)).all()) == 2
 
 
 def test_nobody_continues_the_session_of_somebody_else(make_logins: MakeLogins) -> None:

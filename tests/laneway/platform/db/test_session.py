@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from time import monotonic
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from app.core.settings import ROOT
 from app.db.models import Report
@@ -183,4 +183,21 @@ def test_a_file_that_is_no_database_is_an_error_at_once(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'broken.db'}")
     with pytest.raises(Exception, match="not a database"), database.transaction():
         raise AssertionError
+    database.close()
+
+
+def test_a_new_file_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> None:
+    """SQLite refuses at once to change the mode of such a file, as at the first start of several processes."""
+    file = tmp_path / "new.db"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE first (id INTEGER)")
+    other.execute("BEGIN IMMEDIATE")
+    database = Database(f"sqlite:///{file}")
+    end = Timer(0.3, other.execute, ["COMMIT"])
+    end.start()
+
+    with database.reading() as session:
+        assert session.scalar(text("PRAGMA journal_mode")) == "wal"
+    end.join()
+    other.close()
     database.close()

@@ -19,8 +19,9 @@ from laneway.platform.celery_app import load_tasks
 from laneway.platform.db.models import TaskStep
 from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, InvalidPayload, UpstreamError
+from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.execution.task import PlatformTask
-from laneway.platform.operations.reencryption import Reencryption
+from laneway.platform.operations.reencryption import Amounts, Reencryption
 from laneway.platform.registry import registry
 from laneway.platform.sealing import SEALED, KeysMissing, is_sealed, opened
 from laneway.schemas.payload import Payload
@@ -207,7 +208,7 @@ def test_an_id_that_is_used_again_after_its_key_was_removed_is_compared_by_what_
     tasks = sealed.platform.tasks
     tasks.submit("sealed_note", {"text": PLANTED}, id="one")
     older = rotate(sealed, monkeypatch)
-    Reencryption(sealed.platform.database, sealed.platform.broker, sealed.platform.settings.tasks).run()
+    reencryption(sealed).run()
     read_ring(sealed.ring).without(older).write(sealed.ring)
     monkeypatch.setattr(ring_file(sealed.ring), "_check_at", 0)
     assert not tasks.submit("sealed_note", {"text": PLANTED}, id="one").created
@@ -243,6 +244,11 @@ def rotate(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> str:
     return ring.keys[0].id
 
 
+def reencryption(sealed: Sealed) -> Reencryption:
+    platform = sealed.platform
+    return Reencryption(platform.database, platform.broker, CeleryResults(platform.app), platform.settings.tasks)
+
+
 def test_stored_values_are_encrypted_again_with_the_new_key(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
     note, count = sealed.tasks["sealed_note"], sealed.tasks["plain_count"]
     sent = chain(note.s(text=PLANTED), count.s())()
@@ -251,16 +257,17 @@ def test_stored_values_are_encrypted_again_with_the_new_key(sealed: Sealed, monk
     waiting = sealed.submit()
     chained = chain(count.s(before=[]), note.si(text=PLANTED))()
     older = rotate(sealed, monkeypatch)
-    work = Reencryption(sealed.platform.database, sealed.platform.broker, sealed.platform.settings.tasks)
+    work = reencryption(sealed)
     before = work.uses(older)
     assert before.messages == 2, "one of them carries an encrypted call in its chain"
-    assert before.stored == 2 * 4 + 1 + 4 + 1, "payload and result of the 4 notes, the chained payload, steps, waiting"
-    seen: list[int] = []
+    assert before.rows == 2 * 4 + 1 + 4 + 1, "payload and result of the 4 notes, the chained payload, steps, waiting"
+    assert before.results == 5, "of the 4 notes, and the call of the chained task in its result"
+    seen: list[Amounts] = []
     monkeypatch.setattr("laneway.platform.operations.reencryption.BATCH", 2)
-    assert work.run(seen.append) == before.stored
-    assert seen[-1] == before.stored
+    assert work.run(seen.append) == Amounts(rows=before.rows, results=5)
+    assert seen[-1] == Amounts(rows=before.rows, results=5)
     assert len(seen) > 3
-    assert work.uses(older).stored == 0
+    assert work.uses(older) == Amounts(messages=2)
     assert [opened(sealed.platform.row(id).result)["answer"] for id in ended] == [PLANTED] * 3
     assert sealed.platform.row(sent.id).result == {"characters": 12}
     sealed.run()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,14 @@ from laneway.engine import MessageState
 from laneway.platform import clock
 from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, InvalidPayload
+from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.object_store import StorageUnavailable
 from laneway.platform.operations.reencryption import Reencryption
 from laneway.platform.payload_store import STORED, is_stored
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 from laneway.transport.codec import call_of
-from laneway.transport.key_ring import create_ring, read_ring
+from laneway.transport.key_ring import create_ring, read_ring, ring_file
 from tests.fixtures.in_process_worker import platform_here, run_messages
 from tests.fixtures.platform import Environment, settings_for
 from tests.fixtures.platform_driver import Platform
@@ -50,25 +53,59 @@ class Stored:
         run_messages(self.platform, QUEUE)
         self.platform.recorder.catch_up()
 
+    def reencryption(self) -> Reencryption:
+        platform = self.platform
+        return Reencryption(platform.database, platform.broker, CeleryResults(platform.app), platform.settings.tasks)
+
+    def rotate(self, monkeypatch: pytest.MonkeyPatch) -> str:
+        """Add a key that is the current one at once; returns the id of the one before it."""
+        path = self.platform.settings.keys.ring_path
+        assert path is not None
+        ring = read_ring(path)
+        ring.rotated(overlap=timedelta(0)).write(path)
+        monkeypatch.setattr(ring_file(path), "_check_at", 0)
+        return ring.keys[0].id
+
     def files(self) -> list[Path]:
         return sorted(path for path in self.folder.rglob("*") if path.is_file())
 
 
+MakeStored = Callable[..., AbstractContextManager[Stored]]
+
+
 @pytest.fixture
-def stored(
+def make_stored(
     environment: Environment, platform_database: Database, redis_urls: RedisUrls, tmp_path: Path, valkey: RunningValkey
-) -> Iterator[Stored]:
-    folder, ring = tmp_path / "payloads", tmp_path / "keys.json"
-    folder.mkdir()
-    create_ring(ring)
-    options = {"PAYLOAD_STORAGE": f"file://{folder}", "PAYLOAD_STORED_ABOVE": "2000", "KEY_RING_FILE": str(ring)}
-    settings = settings_for(environment, platform_database, redis_urls, folder=tmp_path, **options)
+) -> MakeStored:
+    """Makes a platform with a storage and a key ring; it takes further settings."""
+
+    def make(**more: str) -> AbstractContextManager[Stored]:
+        folder, ring = tmp_path / "payloads", tmp_path / "keys.json"
+        folder.mkdir(exist_ok=True)
+        create_ring(ring)
+        options = {"PAYLOAD_STORAGE": f"file://{folder}", "PAYLOAD_STORED_ABOVE": "2000", "KEY_RING_FILE": str(ring)}
+        settings = settings_for(environment, platform_database, redis_urls, folder=tmp_path, **options, **more)
+        return running_stored(settings, platform_database, valkey, folder)
+
+    return make
+
+
+@contextmanager
+def running_stored(settings: Any, database: Database, valkey: RunningValkey, folder: Path) -> Generator[Stored]:
     for declared in declared_tasks().values():
         registry.add(declared.spec, declared, source=SOURCE.format(declared.name))
-    with platform_here(settings, platform_database, valkey) as (platform, services):
-        yield Stored(platform, services, folder)
-    for name in declared_tasks():
-        registry.remove(name)
+    try:
+        with platform_here(settings, database, valkey) as (platform, services):
+            yield Stored(platform, services, folder)
+    finally:
+        for name in declared_tasks():
+            registry.remove(name)
+
+
+@pytest.fixture
+def stored(make_stored: MakeStored) -> Iterator[Stored]:
+    with make_stored() as stored:
+        yield stored
 
 
 def test_a_large_payload_is_in_the_storage_and_its_task_gets_it(stored: Stored) -> None:
@@ -99,7 +136,7 @@ def test_a_key_is_in_use_while_a_payload_in_the_storage_is_encrypted_with_it(sto
     (id,) = (each.id for each in read_ring(key).keys)
     stored.submit(task="sealed_note")
     stored.submit()
-    work = Reencryption(stored.platform.database, stored.platform.broker, stored.platform.settings.tasks)
+    work = stored.reencryption()
     assert (work.uses(id).payloads, work.uses("other").payloads) == (1, 0)
 
 

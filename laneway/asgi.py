@@ -1,4 +1,4 @@
-"""The API of the current project: `uvicorn laneway.api.project:app`."""
+"""The API and the console of the current project: `uvicorn laneway.asgi:app`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import sys
 from fastapi import FastAPI
 
 from laneway.api.app import ROUTERS, make_api
+from laneway.console.library import CONSOLE
 from laneway.platform.application import application
 from laneway.platform.errors import ConfigError
 
 
 def create_app() -> FastAPI:
-    """Make the API of the project's application: the library's routes. Raises ConfigError."""
+    """Make the API of the project's application: the library's routes and pages. Raises ConfigError."""
     found = application()
     platform = found.make_platform(found.load_settings())
-    return make_api(platform, ROUTERS, title=found.name)
+    return make_api(platform, (*ROUTERS, *CONSOLE), title=found.name)
 
 
 def _load_app() -> FastAPI:

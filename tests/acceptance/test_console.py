@@ -1,0 +1,195 @@
+"""The console in a real browser: every page, what can be done on it, keys, small screens, and a server that is away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from laneway.schemas.task import TaskState
+from tests.fixtures.browser import Tab, browser, tab
+from tests.fixtures.site import Site, running_site
+from tests.fixtures.waiting import wait_until
+
+assert browser  # a fixture
+HOSTILE = "<script>document.title='taken'</script>"
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """API and worker with some work: ended, failed, scheduled, and one that runs until its gate opens."""
+    with running_site(tmp_path_factory.mktemp("console")) as site:
+        site.worker("shown")
+        site.api()
+        done = [site.message("conv-1", HOSTILE), site.message("conv-2")]
+        failed = site.submit("process_document_task", {"path": "not-there.pdf"})
+        site.submit("cleanup_old_data_task", {}, delay=3600)
+        site.until_all_over([*done, failed], seconds=40)
+        site.services.queue_samples.take_if_due()
+        yield site
+
+
+@pytest.fixture
+def opened(console: Site, browser: Browser) -> Iterator[Tab]:
+    """A page of the browser; at the end nothing must have gone wrong in it."""
+    with tab(browser, str(console.http.base_url)) as found:
+        yield found
+        assert found.troubles == []
+
+
+def addresses(site: Site) -> list[str]:
+    """The pages that the navigation leads to, and one of each kind below them."""
+    html = site.http.get("/console").text
+    found = re.findall(r'<li><a href="([^"]+)"', html)
+    task = site.get("/tasks?name=process_conversation_message_task&limit=1")["tasks"][0]["task_id"]
+    return [*found, f"/console/tasks/{task}", "/console/tasks?state=failed&state=dead_letter"]
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False)])
+def test_every_page_is_sound(console: Site, browser: Browser, width: int, dark: bool) -> None:
+    """No error in the console, nothing from other servers, nothing that axe-core finds, no scrolling to the side."""
+    wrong: list[str] = []
+    with tab(browser, str(console.http.base_url), width=width, dark=dark) as found:
+        for address in addresses(console):
+            found.open(address)
+            found.page.wait_for_timeout(150)  # scripts of the page
+            wrong += [f"{address}: {each}" for each in found.violations()]
+            wrong += [f"{address} is wider than {width} px"] if found.is_wider_than_the_screen() else []
+        wrong += found.troubles
+
+    assert wrong == []
+
+
+def test_a_hostile_text_is_shown_as_text(console: Site, opened: Tab) -> None:
+    task = console.get("/tasks?key=conversation_id:conv-1")["tasks"][0]["task_id"]
+    opened.open(f"/console/tasks/{task}")
+
+    expect(opened.page.locator("#payload")).to_contain_text(HOSTILE)
+    assert "taken" not in opened.page.title()
+
+
+def test_a_new_task_appears_in_an_open_list(console: Site, opened: Tab) -> None:
+    opened.open("/console/tasks")
+    id = console.message("conv-live")
+
+    expect(opened.page.locator(f'a[href="/console/tasks/{id.replace(":", "%3A")}"]')).to_be_visible(timeout=15_000)
+
+
+def test_a_queue_is_paused_limited_and_resumed_where_one_looks_at_it(console: Site, opened: Tab) -> None:
+    opened.open("/console")
+    row = opened.page.locator("#queue-crm")
+    row.get_by_role("button", name="Pause").click()
+    confirm(opened.page)
+    expect(row).to_contain_text("paused")
+    assert limits(console)["paused"] is True
+
+    row.get_by_role("button", name="Limit…").click()
+    dialog = opened.page.locator("#limit")
+    dialog.get_by_label("Starts").fill("10")
+    dialog.get_by_role("button", name="Set the limits").click()
+    expect(row).to_contain_text("10 in 1 s")
+    assert (limits(console)["rate"], limits(console)["paused"]) == (10, True)
+
+    row.get_by_role("button", name="Resume").click()
+    expect(row.get_by_role("button", name="Pause")).to_be_visible()
+    assert (limits(console)["rate"], limits(console)["paused"]) == (10, False)
+
+
+def test_a_waiting_task_is_cancelled_and_run_again(console: Site, opened: Tab) -> None:
+    id = console.submit("cleanup_old_data_task", {}, delay=3600)
+    opened.open(f"/console/tasks/{id}")
+    expect(opened.page.locator("#live")).to_contain_text("It waits for its due time")
+
+    opened.page.get_by_role("button", name="Cancel").click()
+    confirm(opened.page)
+    expect(opened.page.locator(".title")).to_contain_text("cancelled")
+
+    opened.page.get_by_role("button", name="Run again").click()
+    confirm(opened.page)
+    wait_until(lambda: console.row(id).state == TaskState.COMPLETED, seconds=30)
+    expect(opened.page.locator(".title")).to_contain_text("completed", timeout=15_000)
+
+
+def test_a_task_is_submitted_again_with_another_payload(console: Site, opened: Tab) -> None:
+    task = console.get("/tasks?key=conversation_id:conv-2")["tasks"][0]["task_id"]
+    opened.open(f"/console/tasks/{task}")
+    opened.page.get_by_role("button", name="Replay with changes…").click()
+    form = opened.page.locator("#replay")
+    form.get_by_label("Payload (JSON)").fill("{no json")
+    form.get_by_role("button", name="Submit").click()
+    expect(opened.page.locator("#toasts")).to_contain_text("The payload is no JSON")
+
+    form.get_by_label("Payload (JSON)").fill('{"conversation_id": "conv-replay", "message": "Again"}')
+    form.get_by_role("button", name="Submit").click()
+    expect(opened.page.locator("#payload")).to_contain_text("conv-replay")
+    assert len(console.get("/tasks?key=conversation_id:conv-replay")["tasks"]) == 1
+
+
+def test_many_tasks_are_cancelled_after_a_look_and_brought_back(console: Site, opened: Tab) -> None:
+    ids = [console.submit("cleanup_old_data_task", {}, delay=7200) for _ in range(3)]
+    opened.open("/console/tasks?state=scheduled&name=cleanup_old_data_task")
+    opened.page.get_by_role("button", name="Cancel these…").click()
+    expect(opened.page.locator("#confirm")).to_contain_text(re.compile(r"Cancel \d+ tasks\?"))
+    confirm(opened.page)
+    expect(opened.page.locator("#toasts")).to_contain_text("cancel is done")
+    assert {console.row(id).state for id in ids} == {TaskState.CANCELLED}
+
+    opened.page.get_by_role("button", name="Undo").click()
+    expect(opened.page.locator("#toasts")).to_contain_text("Taken back")
+    assert not {console.row(id).state for id in ids} & {TaskState.CANCELLED}
+
+
+def test_the_keys_find_open_and_help(console: Site, opened: Tab) -> None:
+    page = opened.page
+    opened.open("/console")
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("t")
+    page.wait_for_url("**/console/tasks")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/console/tasks/*")
+    page.keyboard.press("u")
+    page.wait_for_url("**/console/tasks")
+    task = console.get("/tasks?limit=1")["tasks"][0]["task_id"]
+    page.keyboard.press("/")
+    page.keyboard.type(task)
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_have_text(task)
+
+
+def test_the_overview_goes_back_to_an_earlier_minute(console: Site, opened: Tab) -> None:
+    opened.open("/console")
+    opened.page.locator("#travel").evaluate("e => { e.value = -1; e.dispatchEvent(new Event('change')); }")
+    opened.page.wait_for_url("**at=*")
+    expect(opened.page.locator("#live")).to_contain_text(re.compile("as they were at|There is no record"))
+    opened.page.get_by_role("link", name="Back to now").click()
+    expect(opened.page.locator("#travel-at")).to_have_text("now")
+
+
+def test_a_page_says_that_it_is_offline_and_goes_on_afterwards(console: Site, browser: Browser) -> None:
+    with tab(browser, str(console.http.base_url)) as found:
+        found.open("/console/tasks")
+        found.page.context.set_offline(True)
+        expect(found.page.locator("[data-connection]")).to_contain_text("offline")
+        found.page.context.set_offline(False)
+        expect(found.page.locator("[data-connection]")).to_be_hidden()
+        id = console.message("conv-after")
+        link = found.page.locator(f'a[href="/console/tasks/{id.replace(":", "%3A")}"]')
+        expect(link).to_be_visible(timeout=30_000)
+
+
+def confirm(page: Page) -> None:
+    """Answer the question with yes."""
+    page.locator("#confirm-yes").click()
+
+
+def limits(site: Site) -> dict[str, Any]:
+    """The limits of the queue crm."""
+    return site.get("/queues/crm/limits")
