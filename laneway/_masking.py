@@ -54,6 +54,11 @@ def masked(text: str) -> str:
     return _ADDRESS.sub(lambda found: _masked_address(found[0]), _LOGIN.sub("", text))
 
 
+def shown_address(url: str) -> str:
+    """The address of a server, without its login and its parameters."""
+    return masked(url.partition("?")[0])
+
+
 def without_secrets(value: Any, *, of_text: Callable[[str], str] = masked) -> Any:
     """Return the value with hidden secrets: what stands under the name of a secret, and what `of_text` hides."""
     if isinstance(value, str):

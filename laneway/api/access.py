@@ -35,6 +35,9 @@ from laneway.platform.platform import Platform
 
 ANONYMOUS: Final = Caller(kind="anonymous", name="anonymous")
 """The caller of a request without a credential: it may use public routes."""
+COMMAND: Final = "laneway.command"
+"""The key in an ASGI scope with the caller of a request that came from a command of this machine's user. Servers make
+the scope, so no request can set it."""
 BEARER: Final = re.compile(r"bearer +(\S+) *", re.ASCII | re.IGNORECASE)
 LONGEST_HEADER: Final = 4096
 REFUSAL_SECONDS: Final = 0.5
@@ -149,7 +152,8 @@ def _guarded_routes(app: FastAPI) -> Iterator[GuardedRoute]:
 class Authentication:
     """Finds the caller of each request, and refuses a caller that may not use the route.
 
-    Without authentication every caller is `NOBODY`, who may do everything.
+    Without authentication every caller is `NOBODY`, who may do everything. A command of this machine's user has proven
+    who it is (`command_socket.py`).
     """
 
     def __init__(self, app: ASGIApp, api: FastAPI) -> None:
@@ -162,8 +166,9 @@ class Authentication:
         if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
         request_id = structlog.contextvars.get_contextvars().get("request_id")
-        if not platform.settings.is_authenticating:
-            with acting_as(replace(NOBODY, request_id=request_id)):
+        known = scope.get(COMMAND) or (None if platform.settings.is_authenticating else NOBODY)
+        if known is not None:
+            with acting_as(replace(known, request_id=request_id)):
                 return await self._app(scope, receive, send)
         if scope["type"] != "http":  # there is no route for web sockets
             return await send({"type": "websocket.close", "code": 1008})

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from laneway.api import docs_page, errors, openapi
 from laneway.api.access import Authentication
+from laneway.api.command_socket import answering_commands
 from laneway.api.host_check import HostCheck
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
@@ -93,7 +94,7 @@ def _lifespan(at_start: Callable[[Any], object]) -> Callable[[FastAPI], Abstract
         platform.installation.check_broker()
         _ = platform.workflow_definitions  # a broken one is logged now, not when somebody needs it
         at_start(platform)
-        async with serving(platform):
+        async with serving(platform), answering_commands(app):
             yield
 
     return lifespan

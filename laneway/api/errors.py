@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 
 from laneway._masking import masked
+from laneway.platform.access.caller import current_caller
 from laneway.platform.access.errors import NotAuthenticated
 from laneway.platform.db.database_errors import DatabaseFull, DatabaseUnusable
 from laneway.platform.errors import (
@@ -142,7 +143,9 @@ def platform_problem(path: str, error: PlatformError) -> Response:
 
 
 def public_detail(error: PlatformError) -> str:
-    """The text of an error, as a caller may read it."""
+    """The text of an error, as a caller may read it. The user of this machine may read the reason as well."""
+    if current_caller().kind == "command":
+        return masked(str(error))
     return masked(PUBLIC_DETAILS.get(type(error), str(error)))
 
 

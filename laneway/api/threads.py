@@ -17,6 +17,7 @@ from anyio.lowlevel import RunVar
 from anyio.to_thread import run_sync
 from fastapi.routing import APIRoute
 
+from laneway.platform.access.caller import current_caller
 from laneway.platform.db.wait_limit import limit_waits, seconds_left
 from laneway.platform.errors import Overloaded
 
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 WAIT_SECONDS = 3.5
 """Most seconds that a request waits for a thread and for the database together. Then it is answered 503, within 5 s."""
+COMMAND_SECONDS: Final = 30.0
+"""The same for a command of this machine's user: it waits as long as one that uses the database itself."""
 READERS: Final = 16
 WRITERS: Final = 24
 """Threads of each kind. Together they need fewer connections than the database's pool has."""
@@ -52,19 +55,20 @@ async def write_in_thread(function: Callable[..., T], *arguments: Any, **named: 
 
 
 async def _run(call: Callable[[], T], limiter: CapacityLimiter) -> T:
-    with limit_waits(WAIT_SECONDS):
-        async with _turn(limiter):
+    seconds = COMMAND_SECONDS if current_caller().kind == "command" else WAIT_SECONDS
+    with limit_waits(seconds):
+        async with _turn(limiter, seconds):
             return await run_sync(call, limiter=CapacityLimiter(1))
 
 
 @asynccontextmanager
-async def _turn(limiter: CapacityLimiter) -> AsyncGenerator[None]:
+async def _turn(limiter: CapacityLimiter, seconds: float) -> AsyncGenerator[None]:
     borrower, granted = object(), False
-    with move_on_after(seconds_left(WAIT_SECONDS)):
+    with move_on_after(seconds_left(seconds)):
         await limiter.acquire_on_behalf_of(borrower)
         granted = True
     if not granted:
-        raise Overloaded(WAIT_SECONDS)
+        raise Overloaded(seconds)
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ from laneway.cli.target import say_whose, target
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from laneway.cli.remote_source import RemoteSource
+    from laneway.cli.api_source import ApiSource
     from laneway.cli.source import Source
     from laneway.platform.platform import Platform
     from laneway.platform.settings import Settings
@@ -74,7 +74,7 @@ def read_settings() -> Settings:
     return application().load_settings()
 
 
-_opened: list[RemoteSource] = []
+_opened: list[ApiSource] = []
 """What the command has to close at its end."""
 _made: list[Platform] = []
 """The platform of the command that runs."""
@@ -130,25 +130,17 @@ def make_reader() -> Platform:
 
 
 def act_as_user() -> None:
-    """Let the command act as the user of this machine who runs it. Environment variables do not say who that is."""
-    import os
-    from pwd import getpwuid
+    """Let the command act as the user of this machine who runs it."""
+    from laneway.platform.access.caller import set_caller
+    from laneway.platform.access.machine_user import machine_user
 
-    from laneway.platform.access.caller import Caller, set_caller
-    from laneway.platform.access.scopes import Scope
-
-    number = os.getuid()
-    try:
-        name = getpwuid(number).pw_name
-    except KeyError:  # such as in a container
-        name = f"uid {number}"
-    set_caller(Caller(kind="command", name=name, scopes=frozenset({Scope.ADMIN})))
+    set_caller(machine_user())
 
 
-def source(*, as_json: bool = False, reads: bool = False) -> Source:
+def source(*, as_json: bool = False, reads: bool = False, stays: bool = False) -> Source:
     """The platform that the command talks to. It is named on standard error unless that is obvious.
 
-    `reads`: the command only reads tasks, workers or queues.
+    `reads`: the command only reads tasks, workers or queues. `stays`: it stays open, perhaps for longer than the API.
     """
     from laneway.schemas.model import build_at_first_use
 
@@ -161,15 +153,37 @@ def source(*, as_json: bool = False, reads: bool = False) -> Source:
         if not as_json:
             say_whose(remote.description)
         return remote
+    found = (None if stays else _own_source()) or _local_source(reads=reads)
+    if not as_json and sys.stderr.isatty():
+        from laneway.cli.whose import is_obvious
+
+        if not is_obvious():
+            say_whose(found.description)
+    return found
+
+
+def _own_source() -> Source | None:
+    """The platform of the project through its API on this machine, if that runs."""
+    from laneway.cli.own_api import find_own_api
+
+    api = None if target.is_direct else find_own_api()
+    if api is None:
+        return None
+    from laneway.cli.own_source import OwnSource
+
+    forget_missing()
+    own = OwnSource(api, itself=lambda: _local_source(reads=False))
+    _opened.append(own)
+    return own
+
+
+def _local_source(*, reads: bool) -> Source:
+    """The platform of the project, used in this process."""
     from laneway.cli.local_source import LocalSource
+    from laneway.cli.whose import describe_platform
 
     platform = make_reader() if reads else make_services()
-    from laneway.cli.whose import describe_platform, is_obvious
-
-    description = describe_platform(platform.settings)
-    if not (as_json or is_obvious()):
-        say_whose(description)
-    return LocalSource(platform, description=description)
+    return LocalSource(platform, description=describe_platform(platform.settings))
 
 
 def close_sources() -> None:

@@ -145,6 +145,10 @@ def laneway(
         str | None,
         typer.Option("--token", help="The token for --url. Default: LANEWAY_TOKEN, which other users cannot see."),
     ] = None,
+    direct: Annotated[
+        bool,
+        typer.Option("--direct", help="Use database and broker in this process, also if the project's API runs here."),
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -155,7 +159,7 @@ def laneway(
     the address of a platform.
     """
     del version
-    choose(url, token, ctx.invoked_subcommand or "")
+    choose(url, token, ctx.invoked_subcommand or "", direct=direct)
 
 
 def run() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import ssl
 import sys
 from collections.abc import Iterator
 from typing import Final
@@ -75,6 +74,8 @@ def _of_client(error: Exception) -> tuple[str, int] | None:
 
     if not isinstance(error, errors.ClientError):
         return None
+    if target.url is None and isinstance(error, errors.Unreachable | errors.UnexpectedResponse):  # of the own API
+        return f"{str(error).rstrip('.')}.", FAILED
     at = target.url or "the URL"
     if isinstance(error, errors.Unreachable):
         return _unreachable(error, at), NO_PLATFORM
@@ -91,6 +92,8 @@ def _of_client(error: Exception) -> tuple[str, int] | None:
 
 
 def _unreachable(error: Exception, at: str) -> str:
+    import ssl
+
     if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
         last = next(str(cause) for cause in _causes(error) if isinstance(cause, ssl.SSLError))
         return (

@@ -11,13 +11,12 @@ import typer
 
 from laneway._printable import printable
 from laneway.cli.missing import say_missing
-from laneway.cli.source import DeadLetterFilter, Figures, TaskFilter
+from laneway.cli.source import LIMITS_UNKNOWN, DeadLetterFilter, Figures, TaskFilter
 from laneway.platform.db.queries.search import Filter
-from laneway.platform.db.wait_limit import limit_waits
-from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.operations.dead_letter_views import bulk_action_view, dead_letter_view, group_view, selection_of
 from laneway.platform.operations.dead_letters import DEAD
+from laneway.platform.operations.fresh_alerts import sweep_now
 from laneway.platform.submission.outside import outside_submission
 from laneway.platform.submission.requests import with_present_name
 from laneway.schemas.history import OpenAlertView
@@ -49,8 +48,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 2.0
 """`follow` reads the history at least this often, even without a wake-up."""
-SWEEP_WAITS = 4.0
-"""Seconds that the sweep waits for a database that another program holds, before the figures are shown without it."""
 
 
 class LocalSource:
@@ -118,6 +115,17 @@ class LocalSource:
     def overview(self, window: float) -> Figures:
         return self._figures(window, queue=None, name=None)
 
+    def alerts(self, *, closed: bool) -> list[AlertView]:
+        self._sweep_alerts()
+        return self._platform.alerts.views(closed=closed)
+
+    def test_alerts(self) -> list[ReceiverAnswer]:
+        return self._platform.receivers.test()
+
+    def _sweep_alerts(self) -> None:
+        if (problem := sweep_now(self._platform.alerts)) is not None:
+            say_missing(problem)
+
     def _figures(self, window: float, *, queue: str | None, name: str | None) -> Figures:
         return Figures(
             self._platform.tasks.queues(),
@@ -129,32 +137,13 @@ class LocalSource:
             self._platform.statistics.window(window, queue=queue, name=name),
         )
 
-    def alerts(self, *, closed: bool) -> list[AlertView]:
-        self._sweep_alerts()
-        return self._platform.alerts.views(closed=closed)
-
-    def test_alerts(self) -> list[ReceiverAnswer]:
-        return self._platform.receivers.test()
-
-    def _sweep_alerts(self) -> None:
-        """Look for problems now: the scheduled sweep needs a worker, and there may be none.
-
-        If the alerts cannot be stored, for example on a full disk or while another program holds the database, those of
-        the last sweep are shown, and the command says so.
-        """
-        try:
-            with limit_waits(SWEEP_WAITS):
-                self._platform.alerts.sweep()
-        except DatabaseUnavailable as error:
-            say_missing(f"The alerts are those of the last sweep. {error}")
-
     def workers(self) -> list[WorkerView]:
         return self._platform.tasks.workers()
 
     def limits(self) -> QueueLimitsListResponse:
         limits = self._platform.queue_limits.listing()
         if self._platform.broker.engine is not None and any(queue.in_force is None for queue in limits):
-            say_missing("These are the limits as they were set. The broker cannot be asked whether they are in force.")
+            say_missing(LIMITS_UNKNOWN)
         return QueueLimitsListResponse(queues=limits, unknown=self._platform.unknown_queues.listing())
 
     def limits_of(self, queue: str) -> QueueLimitsResponse:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 
 from laneway._extras import require
 
-SELDOM = (50_000, 20, 20)
+SELDOM = (200_000, 20, 20)
 """Thresholds of the garbage collector: importing makes many objects, and nothing of them becomes garbage."""
 PACKAGES = ("pydantic", "rich", "typer")
 
@@ -32,6 +33,7 @@ def main() -> None:
     gc.set_threshold(*SELDOM)
     from laneway.cli.command_line import run
 
+    atexit.register(gc.freeze)  # else the interpreter looks for garbage once more when it ends
     run()
 
 

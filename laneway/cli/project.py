@@ -14,6 +14,12 @@ from laneway.cli.target import UsageError
 FILES: Final = ("laneway.toml", "pyproject.toml")
 
 
+def project_folder() -> Path:
+    """The folder from which the settings are read: the nearest one with such a file, else the current one."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if any((folder / name).exists() for name in FILES)), here)
+
+
 def find_project() -> Path | None:
     """The nearest folder, from the current one upwards, whose files have settings of Laneway."""
     here = Path.cwd()

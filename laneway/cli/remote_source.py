@@ -1,173 +1,34 @@
-"""A platform at a URL, used over HTTP: it needs neither the database nor the broker."""
+"""A platform at a URL, used over HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from laneway.cli.source import DeadLetterFilter, Figures, TaskFilter
-from laneway.client import calls, operator_calls
+from laneway.cli.api_source import ApiSource
 from laneway.client.client import Client
-from laneway.schemas.workflow_run import RetryDefinition, RetryFrom, RunState, WorkflowRequest
 
 if TYPE_CHECKING:
-    from laneway.schemas.alert import AlertView, ReceiverAnswer
-    from laneway.schemas.history import (
-        BulkActionResponse,
-        DeadLetterGroupView,
-        DeadLetterSelection,
-        DeadLetterView,
-        TaskRequest,
-    )
-    from laneway.schemas.queue import QueueLimits, QueueLimitsListResponse, QueueLimitsResponse
-    from laneway.schemas.task import AttemptView, CancelResponse, EventView, TaskDetails, TaskHandle, TaskStatus
-    from laneway.schemas.worker import WorkerView
-    from laneway.schemas.workflow_run import (
-        DefinitionsResponse,
-        SignalResponse,
-        WorkflowCancelResponse,
-        WorkflowHandle,
-        WorkflowSummaryView,
-        WorkflowView,
-    )
+    from laneway.schemas.task import EventView
 
-T = TypeVar("T")
-PAGE = 200
-"""The most rows that every list of the API returns at once."""
 FOLLOW_RETRY_SECONDS = 60.0
 """For how long a broken event stream is connected again. Other requests are sent once: somebody waits for them."""
 
 
-class RemoteSource:
-    """Asks the API of a platform."""
+class RemoteSource(ApiSource):
+    """Asks the API at a URL."""
 
     def __init__(self, url: str, token: str | None) -> None:
         self._url, self._token = url, token
-        self._client = Client(url, token=token, retry_seconds=0)
-
-    @property
-    def description(self) -> str:
-        return self._client.url
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    # --- tasks
-
-    def submit(self, request: TaskRequest) -> TaskHandle:
-        return self._client.send(calls.submit(request))
-
-    def search(self, which: TaskFilter, *, limit: int) -> list[TaskStatus]:
-        given = asdict(which)
-        given["state"] = given.pop("states")
-
-        def page(before: int | None, size: int) -> tuple[list[TaskStatus], int | None]:
-            found = self._client.send(operator_calls.search(**given, before=before, limit=size))
-            return found.tasks, found.next
-
-        return _pages(page, limit)
-
-    def show(self, id: str) -> TaskDetails:
-        return self._client.get(id)
-
-    def attempts(self, id: str) -> list[AttemptView]:
-        return self._client.send(operator_calls.attempts(id))
-
-    def events(self, id: str, *, after: int = 0) -> Iterator[EventView]:
-        return self._client.events(id, after=after, follow=False)
+        client = Client(url, token=token, retry_seconds=0)
+        super().__init__(client)
+        self.description = client.url
 
     def follow(self, id: str) -> Iterator[EventView]:
-        self._client.get(id)  # an unknown id is an error now, not at the first event
+        """The events as they come, until the task ends."""
+        self.show(id)  # an unknown id is an error now, not at the first event
         return self._follow(id)
 
     def _follow(self, id: str) -> Iterator[EventView]:
         with Client(self._url, token=self._token, retry_seconds=FOLLOW_RETRY_SECONDS) as patient:
             yield from patient.events(id)
-
-    def cancel(self, id: str) -> CancelResponse:
-        return self._client.cancel(id)
-
-    def retry(self, id: str) -> TaskHandle:
-        return self._client.retry(id)
-
-    # --- operations
-
-    def figures(self, window: float, *, queue: str | None, name: str | None) -> Figures:
-        found = self._client.send(operator_calls.stats(window=window, queue=queue, name=name))
-        return Figures(found.queues, found.unknown_queues, found.alerts, found.window)
-
-    def overview(self, window: float) -> Figures:
-        return self.figures(window, queue=None, name=None)
-
-    def alerts(self, *, closed: bool) -> list[AlertView]:
-        return self._client.send(operator_calls.alerts(closed=closed)).alerts
-
-    def test_alerts(self) -> list[ReceiverAnswer]:
-        return self._client.send(operator_calls.test_alerts()).receivers
-
-    def workers(self) -> list[WorkerView]:
-        return self._client.send(operator_calls.workers()).workers
-
-    def limits(self) -> QueueLimitsListResponse:
-        return self._client.send(operator_calls.queue_limits())
-
-    def limits_of(self, queue: str) -> QueueLimitsResponse:
-        return self._client.send(operator_calls.limits_of(queue))
-
-    def set_limits(self, queue: str, limits: QueueLimits) -> QueueLimitsResponse:
-        return self._client.send(operator_calls.set_limits(queue, limits))
-
-    def dead_letters(self, which: DeadLetterFilter, *, limit: int) -> list[DeadLetterView]:
-        def page(before: int | None, size: int) -> tuple[list[DeadLetterView], int | None]:
-            found = self._client.send(operator_calls.dead_letters(**asdict(which), before=before, limit=size))
-            return found.dead_letters, found.next
-
-        return _pages(page, limit)
-
-    def dead_letter_groups(self, *, failed: bool) -> list[DeadLetterGroupView]:
-        return self._client.send(operator_calls.dead_letter_groups(failed=failed)).groups
-
-    def dead_letter(self, id: str) -> DeadLetterView:
-        return self._client.send(operator_calls.dead_letter(id))
-
-    def change_dead_letters(self, action: str, selected: DeadLetterSelection) -> BulkActionResponse:
-        return self._client.send(operator_calls.change_dead_letters(action, selected))
-
-    # --- workflows
-
-    def workflows(self, states: tuple[RunState, ...], *, type: str | None, limit: int) -> list[WorkflowSummaryView]:
-        return self._client.send(operator_calls.workflows(state=states, type=type, limit=limit)).workflows
-
-    def definitions(self) -> DefinitionsResponse:
-        return self._client.send(operator_calls.workflow_definitions())
-
-    def workflow(self, id: str) -> WorkflowView:
-        return self._client.send(operator_calls.workflow(id))
-
-    def start_workflow(self, type: str, input: dict[str, Any], *, id: str | None) -> WorkflowHandle:
-        request = WorkflowRequest.model_validate({"workflow_type": type, "input": input, "id": id})
-        return self._client.send(operator_calls.start_workflow(request))
-
-    def cancel_workflow(self, id: str) -> WorkflowCancelResponse:
-        return self._client.send(operator_calls.cancel_workflow(id))
-
-    def retry_workflow(self, id: str, *, from_start: bool, newest: bool) -> WorkflowHandle:
-        start = RetryFrom.START if from_start else RetryFrom.FAILED
-        definition = RetryDefinition.NEWEST if newest else RetryDefinition.STARTED
-        return self._client.send(operator_calls.retry_workflow(id, start, definition))
-
-    def signal_workflow(self, id: str, name: str, *, data: dict[str, Any], key: str) -> SignalResponse:
-        return self._client.send(operator_calls.signal_workflow(id, name, data=data, key=key or None))
-
-
-def _pages(page: Callable[[int | None, int], tuple[list[T], int | None]], limit: int) -> list[T]:
-    """The first `limit` rows of a list, which the API returns in pages."""
-    found, before = list[T](), None
-    while len(found) < limit:
-        rows, before = page(before, min(PAGE, limit - len(found)))
-        found += rows
-        if before is None:
-            break
-    return found

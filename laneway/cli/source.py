@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from laneway.schemas.alert import AlertView, ReceiverAnswer
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
         WorkflowSummaryView,
         WorkflowView,
     )
+
+LIMITS_UNKNOWN: Final = "These are the limits as they were set. The broker cannot be asked whether they are in force."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,8 @@ class Target:
     url: str | None = None
     """None: the platform of the project."""
     token: str | None = field(default=None, repr=False)
+    is_direct: bool = False
+    """Whether the command uses database and broker itself, also if the API of the project runs on this machine."""
     command: str = ""
     """The command that runs, for messages."""
 
@@ -48,14 +50,18 @@ target: Final = Target()
 """The platform of the command that runs."""
 
 
-def choose(url: str | None, token: str | None, command: str) -> None:
+def choose(url: str | None, token: str | None, command: str, *, direct: bool = False) -> None:
     """Set the platform of the command; what is not given is that of LANEWAY_URL and LANEWAY_TOKEN. Raises UsageError.
 
     A warning is written when the token would cross a network in clear text.
     """
     target.url = url or os.environ.get("LANEWAY_URL") or None
     target.command = command
-    target.token = None
+    target.token, target.is_direct = None, direct
+    if url and direct:
+        raise UsageError("--direct is for the platform of the project, and --url for one elsewhere: give one of them.")
+    if direct:
+        target.url = None
     if target.url is None:
         if token:
             raise UsageError("--token is for a platform at a URL: give --url (or LANEWAY_URL), too.")

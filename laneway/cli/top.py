@@ -32,7 +32,7 @@ def top(
     require("top", ("textual",), what="`laneway top`")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("`laneway top` needs a terminal. For scripts use `laneway stats --json`.")
-    platform = source()
+    platform = source(stays=True)
     from laneway.cli.board.app import Board
     from laneway.cli.missing import forget_missing
 

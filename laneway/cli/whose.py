@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from laneway._masking import masked
+from laneway._masking import shown_address
 from laneway.cli.project import find_project, project_name
 
 if TYPE_CHECKING:
@@ -20,13 +20,9 @@ def describe_platform(settings: Settings) -> str:
     """The name of the project, its database and its broker, without their passwords."""
     folder = find_project()
     name = project_name(folder) if folder else Path.cwd().name
-    return f"{name}: {_address(settings.storage.url)}, {_address(settings.redis.broker_url)}"
+    return f"{name}: {shown_address(settings.storage.url)}, {shown_address(settings.redis.broker_url)}"
 
 
 def is_obvious() -> bool:
     """Whether the command runs in the folder of its project, and no environment variable chooses another platform."""
     return find_project() == Path.cwd() and not any(os.environ.get(name) for name in DECIDING)
-
-
-def _address(url: str) -> str:
-    return masked(url.partition("?")[0])

@@ -12,14 +12,13 @@ import anyio
 import httpx2
 
 from laneway.client import calls
+from laneway.client.answers import checked_json, read_event
 from laneway.client.calls import Call, Options, Payload, Seconds
 from laneway.client.connection import (
     RECONNECT_SECONDS,
     STREAM_SILENCE_SECONDS,
-    checked_json,
     connection,
     read_answer,
-    read_event,
     request_options,
     unreachable,
 )
@@ -87,7 +86,7 @@ class AsyncClient:
                     async for event in stream:
                         if stops := event.event == STOPPING:
                             break
-                        view = read_event(event)
+                        view = read_event(event.data)
                         after = view.id
                         yield view
                 if stops:  # another process of the platform takes over, or the same one when it has started again
@@ -145,7 +144,7 @@ class AsyncClient:
                 "GET", calls.events_path(id, follow=follow), headers=headers, timeout=timeout
             ) as response:
                 if response.status_code != 200:
-                    checked_json(response.status_code, response.headers, await response.aread())
+                    checked_json(response.status_code, await response.aread(), response.headers.get("Retry-After"))
                 yield httpx2.EventSource(response)
         except httpx2.HTTPError as error:
             raise unreachable(self._connection, error) from error

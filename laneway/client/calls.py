@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 from uuid import uuid4
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from laneway.client.errors import UnexpectedResponse
-from laneway.schemas.history import (
-    BatchResponse,
-    DurabilityName,
-    PriorityName,
-    TaskBatch,
-    TaskRequest,
-    Uniqueness,
-)
+from laneway.schemas.choices import DurabilityName, PriorityName
 from laneway.schemas.task import CancelResponse, TaskDetails, TaskHandle
+
+if TYPE_CHECKING:
+    from laneway.schemas.history import BatchResponse, TaskRequest, Uniqueness
 
 T = TypeVar("T")
 Payload = Mapping[str, Any] | BaseModel
@@ -77,7 +73,7 @@ class Call(Generic[T]):
 
 
 HANDLE, DETAILS = TypeAdapter(TaskHandle), TypeAdapter(TaskDetails)
-CANCELLED, BATCH = TypeAdapter(CancelResponse), TypeAdapter(BatchResponse)
+CANCELLED = TypeAdapter(CancelResponse)
 
 
 def task_request(name: str, payload: Payload | None = None, **options: Unpack[Options]) -> TaskRequest:
@@ -85,6 +81,8 @@ def task_request(name: str, payload: Payload | None = None, **options: Unpack[Op
 
     Without `id` and `idempotency_key` it gets a random key, so that a repeated request cannot make a second task.
     """
+    from laneway.schemas.history import TaskRequest
+
     given: dict[str, Any] = {**options}
     if given.get("id") is None and given.get("idempotency_key") is None:
         given["idempotency_key"] = uuid4().hex
@@ -102,7 +100,9 @@ def submit(request: TaskRequest) -> Call[TaskHandle]:
 
 def submit_many(requests: Sequence[TaskRequest]) -> Call[BatchResponse]:
     """`POST /tasks/batch`."""
-    return Call("POST", "/tasks/batch", BATCH, _json(TaskBatch(tasks=list(requests))))
+    from laneway.schemas.history import BatchResponse, TaskBatch
+
+    return Call("POST", "/tasks/batch", TypeAdapter(BatchResponse), _json(TaskBatch(tasks=list(requests))))
 
 
 def get(id: str, *, wait: float = 0) -> Call[TaskDetails]:

@@ -11,14 +11,13 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx2
 
 from laneway.client import calls
+from laneway.client.answers import checked_json, read_event
 from laneway.client.calls import Call, Options, Payload, Seconds
 from laneway.client.connection import (
     RECONNECT_SECONDS,
     STREAM_SILENCE_SECONDS,
-    checked_json,
     connection,
     read_answer,
-    read_event,
     request_options,
     unreachable,
 )
@@ -86,7 +85,7 @@ class Client:
                     for event in stream:
                         if stops := event.event == STOPPING:
                             break
-                        view = read_event(event)
+                        view = read_event(event.data)
                         after = view.id
                         yield view
                 if stops:  # another process of the platform takes over, or the same one when it has started again
@@ -144,7 +143,7 @@ class Client:
                 "GET", calls.events_path(id, follow=follow), headers=headers, timeout=timeout
             ) as response:
                 if response.status_code != 200:
-                    checked_json(response.status_code, response.headers, response.read())
+                    checked_json(response.status_code, response.read(), response.headers.get("Retry-After"))
                 yield httpx2.EventSource(response)
         except httpx2.HTTPError as error:
             raise unreachable(self._connection, error) from error

@@ -1,18 +1,16 @@
-"""Where the platform is, and how an answer becomes a value or an error: what both clients share."""
+"""Where the platform is, and how to ask it: what both clients share."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import httpx2
 
+from laneway.client.answers import checked_json
 from laneway.client.calls import Call
-from laneway.client.errors import UnexpectedResponse, Unreachable, api_error
-from laneway.schemas.task import EventView
+from laneway.client.errors import Unreachable
 
 T = TypeVar("T")
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -62,31 +60,10 @@ def request_options(call: Call[Any], timeout: float) -> dict[str, Any]:
 
 def read_answer(call: Call[T], response: httpx2.Response) -> T:
     """Return the answer of a call. Raises a ClientError."""
-    return call.read(checked_json(response.status_code, response.headers, response.content))
-
-
-def checked_json(status: int, headers: Mapping[str, str], content: bytes) -> Any:
-    """Return the JSON of a success. Raises a ClientError."""
-    try:
-        body = json.loads(content)
-    except ValueError:
-        body = None
-    if status >= 400:
-        raise api_error(status, body, headers.get("Retry-After"))
-    if status >= 300 or body is None:
-        raise UnexpectedResponse(f"The answer has status {status} and is not JSON of Laneway's API. Check the URL")
-    return body
+    return call.read(checked_json(response.status_code, response.content, response.headers.get("Retry-After")))
 
 
 def unreachable(connection: Connection, error: httpx2.HTTPError) -> Unreachable:
     """Return the error of a request without an answer."""
     what = "did not answer in time" if isinstance(error, httpx2.TimeoutException) else "cannot be reached"
     return Unreachable(f"The platform at {connection.url} {what}: {error or type(error).__name__}")
-
-
-def read_event(event: httpx2.ServerSentEvent) -> EventView:
-    """Return one event of a task. Raises UnexpectedResponse."""
-    try:
-        return EventView.model_validate_json(event.data)
-    except ValueError as error:
-        raise UnexpectedResponse(f"An event of the task cannot be read: {event.data[:200]!r}") from error

@@ -20,7 +20,7 @@ LEAST_BYTES: Final = 16
 ENV_FILE: Final = "ENV_FILE"
 """The name of `.env` in ALLOW_INSECURE."""
 DATA_DIR: Final = "DATA_DIR"
-OWN_FILES: Final = ("laneway.db", "valkey", "up.lock", "broker-password", "flower-password", "objects")
+OWN_FILES: Final = ("laneway.db", "valkey", "up.lock", "broker-password", "command-key", "flower-password", "objects")
 """What a folder of data has in it. A folder with other things only is not ours to close."""
 _OTHERS: Final = stat.S_IRWXO
 

@@ -71,13 +71,17 @@ def settings_warnings(settings: BaseModel, environment: Mapping[str, str] = os.e
 def known_names(kind: type[BaseModel]) -> set[str]:
     """The environment variables of all groups of settings."""
     groups = [cast("object", field.annotation) for field in kind.model_fields.values()]
-    fields = [
-        field
+    return {
+        name
         for group in groups
         if isinstance(group, type) and issubclass(group, BaseModel)
-        for field in group.model_fields.items()
-    ]
-    return {(field.alias or name).upper() for name, field in fields}
+        for name in names_of_group(group)
+    }
+
+
+def names_of_group(group: type[BaseModel]) -> set[str]:
+    """The environment variables of one group of settings."""
+    return {(field.alias or name).upper() for name, field in group.model_fields.items()}
 
 
 def origin(name: str, environment: Mapping[str, str] = os.environ) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import redis
 
-from laneway.cli import local_source
 from laneway.platform import clock
+from laneway.platform.operations import fresh_alerts
 from laneway.schemas.task import TaskState
 from tests.fixtures.held_database import held_by_another_program
 from tests.fixtures.server_troubles import no_replicas
@@ -310,7 +310,7 @@ def test_a_broker_that_refuses_commands_is_named_in_one_sentence(laneway: Shell)
 def test_figures_are_shown_while_another_program_holds_the_database(
     laneway: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_source, "SWEEP_WAITS", 0.1)
+    monkeypatch.setattr(fresh_alerts, "SWEEP_WAITS", 0.1)
     id = laneway.site.message("c-1")
     with held_by_another_program(laneway.site.services.database):
         for words in (("stats",), ("status", id), ("search",)):

@@ -1,0 +1,30 @@
+"""How an answer becomes a value or an error."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from laneway.client.errors import UnexpectedResponse, api_error
+from laneway.schemas.task import EventView
+
+
+def checked_json(status: int, content: bytes | str, retry_after: str | None) -> Any:
+    """Return the JSON of a success. Raises a ClientError."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    if status >= 400:
+        raise api_error(status, body, retry_after)
+    if status >= 300 or body is None:
+        raise UnexpectedResponse(f"The answer has status {status} and is not JSON of Laneway's API. Check the URL")
+    return body
+
+
+def read_event(data: str) -> EventView:
+    """Return one event of a task. Raises UnexpectedResponse."""
+    try:
+        return EventView.model_validate_json(data)
+    except ValueError as error:
+        raise UnexpectedResponse(f"An event of the task cannot be read: {data[:200]!r}") from error
