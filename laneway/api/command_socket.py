@@ -192,7 +192,7 @@ def _scope(request: dict[str, Any], caller: Caller) -> Scope:
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",
-        "headers": [*HEADERS, (b"last-event-id", str(int(request["after"])).encode())],
+        "headers": [*HEADERS, (b"last-event-id", str(int(request.get("after", 0))).encode())],
         "client": None,
         "server": None,
         "state": {},

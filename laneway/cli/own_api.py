@@ -106,12 +106,10 @@ class OwnApi:
         self._lines.close()
         self._connection.close()
 
-    def _exchange(
-        self, method: str, target: str, body: object, *, sweep: bool = False, after: int = 0
-    ) -> dict[str, Any]:
+    def _exchange(self, method: str, target: str, body: object, **more: object) -> dict[str, Any]:
         from laneway.client.errors import Unreachable
 
-        request = {"method": method, "target": target, "body": body, "sweep": sweep, "after": after}
+        request = {"method": method, "target": target, "body": body, **more}
         try:
             self._connection.settimeout(ANSWER_SECONDS)
             answer = _exchange(self._connection, self._lines, request)
