@@ -14,8 +14,8 @@ from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
 from laneway.api.parameters import LAST_ID, Timestamp
-from laneway.api.threads import ThreadedRoute, read_in_thread
-from laneway.console.rendering import Pages, path_of, query
+from laneway.api.threads import read_in_thread
+from laneway.console.rendering import PageRoute, Pages, path_of, query
 from laneway.platform import clock
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
@@ -28,7 +28,7 @@ from laneway.platform.registry import registry
 from laneway.schemas.task import FINISHED, UNFINISHED, TaskState
 
 router = APIRouter(
-    prefix="/console/tasks", include_in_schema=False, route_class=ThreadedRoute, dependencies=[requires(Scope.READ)]
+    prefix="/console/tasks", include_in_schema=False, route_class=PageRoute, dependencies=[requires(Scope.READ)]
 )
 navigation = (NavigationEntry("Tasks", "/console/tasks", "t"),)
 pages = Pages()
