@@ -8,6 +8,7 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BeforeValidator
 from starlette.responses import RedirectResponse, Response
 
 from laneway.api.access import requires
@@ -36,7 +37,7 @@ pages = Pages()
 PAGE: Final = 50
 Word = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
 """A filter; an empty one selects all."""
-Moment = Annotated[Timestamp | Literal[""], Query()]
+Moment = Annotated[Timestamp | None, BeforeValidator(lambda text: text or None), Query()]
 GROUPS: Final[dict[str, tuple[TaskState, ...]]] = {
     "waiting": (TaskState.ACCEPTED, TaskState.PENDING, TaskState.SCHEDULED),
     "unfinished": UNFINISHED,
@@ -60,8 +61,8 @@ async def show_tasks(
     group: Word = "",
     error: Word = "",
     text: Word = "",
-    since: Moment = "",
-    until: Moment = "",
+    since: Moment = None,
+    until: Moment = None,
     before: Annotated[int | None, Query(ge=0, le=LAST_ID)] = None,
 ) -> Response:
     """Tasks, newest first. `q` is the id of a task, which is shown then, or a text."""
@@ -70,7 +71,7 @@ async def show_tasks(
     given: dict[str, Any] = {"state": [each.value for each in state or ()], "lane": lane}
     given |= {"name": name, "queue": queue, "tag": tag, "key": key, "group": group, "error": error, "text": text}
     given |= {"since": _text(since), "until": _text(until)}
-    values = partial(_values, services, given, _filter(given, state or (), since or None, until or None), before)
+    values = partial(_values, services, given, _filter(given, state or (), since, until), before)
     return await pages.show(request, "tasks.html", values, live=before is None)
 
 
@@ -133,6 +134,6 @@ def _selection(chosen: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(chosen)
 
 
-def _text(moment: datetime | str) -> str:
-    aware = clock.aware(moment) if isinstance(moment, datetime) else None
+def _text(moment: datetime | None) -> str:
+    aware = clock.aware(moment)
     return aware.isoformat() if aware else ""

@@ -55,7 +55,7 @@ def test_an_address_that_is_not_valid_is_told_on_a_page_that_leads_on(api: Api) 
     answer = api.http.get("/console/tasks", params={"since": "<b>soon</b>"}, headers=HTML)
 
     assert (answer.status_code, answer.headers["content-type"]) == (422, "text/html; charset=utf-8")
-    assert "The request is not valid" in answer.text and "since" in answer.text
+    assert "The request is not valid" in answer.text and "query.since: Input should be a valid date" in answer.text
     assert "<b>soon" not in answer.text and 'href="/console/tasks"' in answer.text
 
 
