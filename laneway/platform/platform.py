@@ -56,7 +56,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.history.overview import Overviews
     from laneway.platform.history.queue_samples import QueueSamples
     from laneway.platform.operations.bulk_tasks import BulkTasks
-    from laneway.platform.operations.readiness import ReadinessReport, RecentReadiness
+    from laneway.platform.operations.readiness import Readiness, RecentReadiness
     from laneway.platform.operations.retention import Retention
     from laneway.platform.schedules.watch import ScheduleWatch
     from laneway.platform.webhooks.delivery_log import DeliveryLog
@@ -108,19 +108,19 @@ class Platform:
     def installation(self) -> Installation:
         return Installation(self.database, self.broker, broker_address=without_login(self._settings.redis.broker_url))
 
-    def check_readiness(self) -> ReadinessReport:
-        """Look now whether work can be accepted, and which parts do not work."""
-        from laneway.platform.operations.readiness import check_readiness
+    @cached_property
+    def readiness(self) -> Readiness:
+        from laneway.platform.operations.readiness import Readiness
 
-        return check_readiness(
-            self.database, self.broker, installation=self.installation, definitions=self.workflow_definitions
+        return Readiness(
+            self.database, self.broker, installation=self.installation, definitions=lambda: self.workflow_definitions
         )
 
     @cached_property
     def recent_readiness(self) -> RecentReadiness:
         from laneway.platform.operations.readiness import RecentReadiness
 
-        return RecentReadiness(self.check_readiness)
+        return RecentReadiness(self.readiness.check)
 
     @cached_property
     def tokens(self) -> Tokens:
