@@ -1,8 +1,8 @@
 """Connections to PostgreSQL that end when their server stands still.
 
-A server that is frozen, or whose machine swaps, takes connections and statements and answers nothing. TCP sees no fault,
-and a driver waits for ever. A statement that takes long looks the same on its connection. So a connection that has
-waited for `SILENT_SECONDS` asks the server for another connection: only a server that stands still does not answer that.
+A server that is frozen, or whose machine swaps, takes connections and statements and answers nothing. TCP sees no
+fault, and a driver waits for ever. A statement that takes long looks the same on its connection. So a connection that
+has waited for `SILENT_SECONDS` asks the server for another connection. Only a server that stands still does not answer.
 """
 
 from __future__ import annotations

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
-from time import monotonic
 from typing import Final
 
 from laneway.platform import clock
@@ -20,8 +18,8 @@ from laneway.platform.db.queries import workers
 from laneway.platform.db.session import Database
 from laneway.platform.db.wait_limit import limit_waits
 from laneway.platform.errors import DatabaseUnavailable, PlatformError
+from laneway.platform.operations.bounded_calls import SingleCall
 from laneway.platform.operations.installation import Installation
-from laneway.platform.operations.single_call import SingleCall
 from laneway.platform.queues import queues as declared
 from laneway.platform.submission.admission import BrokerMemory
 from laneway.platform.workflows.definitions import Definitions
@@ -30,8 +28,6 @@ PART_SECONDS: Final = 2.0
 """Most seconds that the report waits for a database that another program holds."""
 ANSWER_SECONDS: Final = 3.0
 """Most seconds that the report waits for a database that does not answer at all."""
-RECENT_SECONDS: Final = 1.0
-"""A report is not older than this when it is shown to whoever asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +52,6 @@ class ReadinessReport:
     @property
     def accepts_work(self) -> bool:
         return self.database is None
-
-
-class RecentReadiness:
-    """The report for callers that nobody knows: it is made at most once in `RECENT_SECONDS`, whoever asks."""
-
-    def __init__(self, check: Callable[[], ReadinessReport]) -> None:
-        self._check, self._lock = check, Lock()
-        self._report: ReadinessReport | None = None
-        self._made_at = 0.0
-
-    def report(self) -> ReadinessReport:
-        """A report that is recent. While one is made, others get the report before it."""
-        known = self._report
-        if known is not None and monotonic() - self._made_at < RECENT_SECONDS:
-            return known
-        if not self._lock.acquire(blocking=known is None):
-            return known or self.report()
-        try:
-            if known is self._report:  # nobody else has made one meanwhile
-                self._report, self._made_at = self._check(), monotonic()
-            return self._report or self._check()
-        finally:
-            self._lock.release()
 
 
 MEMORY_FULL: Final = (
@@ -137,10 +110,15 @@ class Readiness:
             degraded=degraded,
         )
 
-    def check_servers(self) -> None:
-        """Raise the platform's error if database or broker cannot be used."""
-        self._find_fleet()
-        self._broker.ping()
+    def server_problems(self) -> list[str]:
+        """What is wrong with database and broker, in sentences for everybody, which name no server."""
+        problems: list[str] = []
+        for look in (self._find_fleet, self._broker.ping):
+            try:
+                look()
+            except PlatformError as error:
+                problems.append(f"{error.title}.")
+        return problems
 
     def _find_fleet(self) -> _Fleet:
         try:

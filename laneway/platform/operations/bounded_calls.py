@@ -1,4 +1,4 @@
-"""Calls a function that may never return, and waits for it for a limited time."""
+"""Calls of a function that may never return, and of one that many ask for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock, Thread
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+RECENT_SECONDS: Final = 1.0
+"""A result is not older than this when it is given to whoever asks."""
 
 
 class SingleCall(Generic[T]):
@@ -43,3 +46,21 @@ class SingleCall(Generic[T]):
             call.set_exception(error)
         else:
             call.set_result(result)
+
+
+class RecentCall(Generic[T]):
+    """The result of a function, which is called at most once in `RECENT_SECONDS`, however many ask.
+
+    Those who ask while it is called wait for its result.
+    """
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function, self._lock = function, Lock()
+        self._known: tuple[T, float] | None = None
+
+    def result(self) -> T:
+        """What the function returned not long ago, or returns now."""
+        with self._lock:
+            if self._known is None or monotonic() - self._known[1] >= RECENT_SECONDS:
+                self._known = self._function(), monotonic()
+            return self._known[0]
