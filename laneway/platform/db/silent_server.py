@@ -7,12 +7,12 @@ has waited for `SILENT_SECONDS` asks the server for another connection. Only a s
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from math import ceil
 from time import monotonic
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.errors import ConnectionTimeout
 
 from laneway.platform.db.wait_limit import seconds_left
@@ -43,14 +43,16 @@ class SilenceWatch:
         if monotonic() - self._silent_at < KNOWN_SECONDS:
             raise psycopg.OperationalError(STANDS_STILL)
         seconds = max(ANSWER_SECONDS, ceil(seconds_left(CONNECT_SECONDS)))
-        connection = WatchedConnection.connect(**{"connect_timeout": seconds, **parameters})
+        given: dict[str, Any] = {"connect_timeout": seconds, **parameters}
+        connection = WatchedConnection.connect(**given)
         connection.watch, connection.parameters = self, parameters
         return connection
 
     def check(self, parameters: dict[str, Any]) -> None:
         """Raise psycopg.OperationalError if the server does not answer a new connection."""
+        given: dict[str, Any] = {**parameters, "connect_timeout": ANSWER_SECONDS}
         try:
-            psycopg.connect(**{**parameters, "connect_timeout": ANSWER_SECONDS}).close()
+            psycopg.connect(**given).close()
         except ConnectionTimeout:
             self._silent_at = monotonic()
             raise psycopg.OperationalError(STANDS_STILL) from None
@@ -64,11 +66,11 @@ class WatchedConnection(psycopg.Connection[Any]):
     watch: SilenceWatch | None = None
     parameters: dict[str, Any]
 
-    def wait(self, gen: Generator[int, int, T], *arguments: Any, **options: Any) -> T:
+    def wait(self, gen: PQGen[T], *arguments: Any, **options: Any) -> T:
         """Wait for the server as psycopg does. Raises psycopg.OperationalError."""
         return super().wait(self._watched(gen), *arguments, **options)
 
-    def _watched(self, steps: Generator[int, int, T]) -> Generator[int, int, T]:
+    def _watched(self, steps: PQGen[T]) -> PQGen[T]:
         answered, patience = monotonic(), SILENT_SECONDS
         try:
             wanted = next(steps)

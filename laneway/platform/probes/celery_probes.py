@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from celery import Celery, bootsteps
-from celery.concurrency.solo import TaskPool as SoloPool
+from celery.concurrency.solo import TaskPool as SoloPool  # pyright: ignore[reportMissingTypeStubs]
 from celery.signals import beat_init, worker_init, worker_shutting_down
 
 from laneway.platform.errors import ConfigError
@@ -114,7 +114,7 @@ class LoopStep(bootsteps.StartStopStep):
         if consumer.hub is not None:
             self._timer = consumer.hub.call_repeatedly(TURN_SECONDS, _worker.loop.turn)
             return
-        perform = type(consumer).perform_pending_operations
+        perform: Any = type(consumer).perform_pending_operations
 
         def perform_and_note() -> None:
             _worker.loop.turn()

@@ -49,9 +49,8 @@ class ProbeServer(ThreadingTCPServer):
         self.live, self.ready = live, ready
         self._room = BoundedSemaphore(MAX_REQUESTS)
         try:
-            family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            self.address_family = family
-            super().__init__(address[:2], _ProbeHandler)
+            self.address_family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            super().__init__((str(address[0]), port), _ProbeHandler)
         except OSError as error:
             raise ConfigError(
                 f"Probes cannot be answered at PROBE_HOST={host}, PROBE_PORT={port}: {error.strerror or error}. Each "
