@@ -96,9 +96,7 @@ def test_clients_that_send_nothing_hold_it_up_for_a_limited_time(
 
 
 def test_a_taken_port_is_an_error_that_names_the_settings(server: ProbeServer) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"PROBE_HOST=127\.0\.0\.1, PROBE_PORT={port_of(server)}: Address already in"
-    ):
+    with pytest.raises(ConfigError, match=rf"PROBE_PORT={port_of(server)}: Address already in use"):
         ProbeServer("127.0.0.1", port_of(server), live=list, ready=list)
     with pytest.raises(ConfigError, match=r"PROBE_HOST=no\.such\.host\.invalid"):
         ProbeServer("no.such.host.invalid", 1, live=list, ready=list)
