@@ -55,9 +55,8 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.execution.celery_results import CeleryResults
     from laneway.platform.history.overview import Overviews
     from laneway.platform.history.queue_samples import QueueSamples
-    from laneway.platform.operations.bounded_calls import RecentCall
     from laneway.platform.operations.bulk_tasks import BulkTasks
-    from laneway.platform.operations.readiness import Readiness, ReadinessReport
+    from laneway.platform.operations.readiness import Readiness
     from laneway.platform.operations.retention import Retention
     from laneway.platform.schedules.watch import ScheduleWatch
     from laneway.platform.webhooks.delivery_log import DeliveryLog
@@ -116,12 +115,6 @@ class Platform:
         return Readiness(
             self.database, self.broker, installation=self.installation, definitions=lambda: self.workflow_definitions
         )
-
-    @cached_property
-    def recent_readiness(self) -> RecentCall[ReadinessReport]:
-        from laneway.platform.operations.bounded_calls import RecentCall
-
-        return RecentCall(self.readiness.check)
 
     @cached_property
     def tokens(self) -> Tokens:

@@ -74,7 +74,7 @@ async def show_readiness(services: ServicesDep, response: Response) -> Readiness
     does not work: `degraded` also names what does not keep the process from accepting work.
     """
     knows = current_caller().may(Scope.READ)
-    report = await answer_probe(services.readiness.check if knows else services.recent_readiness.result)
+    report = await answer_probe(services.readiness.check if knows else services.readiness.recent.result)
     response.status_code = 200 if report.accepts_work else 503
     status = "ready" if report.accepts_work else "not ready"
     if not knows:

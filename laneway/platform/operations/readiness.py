@@ -18,7 +18,7 @@ from laneway.platform.db.queries import workers
 from laneway.platform.db.session import Database
 from laneway.platform.db.wait_limit import limit_waits
 from laneway.platform.errors import DatabaseUnavailable, PlatformError
-from laneway.platform.operations.bounded_calls import SingleCall
+from laneway.platform.operations.bounded_calls import RecentCall, SingleCall
 from laneway.platform.operations.installation import Installation
 from laneway.platform.queues import queues as declared
 from laneway.platform.submission.admission import BrokerMemory
@@ -77,6 +77,8 @@ class Readiness:
     ) -> None:
         self._database, self._broker, self._installation = database, broker, installation
         self._definitions = definitions
+        self.recent = RecentCall(self.check)
+        """The report for callers that nobody knows, which is made at most once a second, whoever asks."""
         self._look = SingleCall(self._look_at_database, seconds=ANSWER_SECONDS, name="laneway-readiness")
 
     def check(self) -> ReadinessReport:

@@ -8,8 +8,8 @@ answer. Beat is ready while it holds the lock or waits for it, and the broker an
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol, cast
 
 from celery import Celery, bootsteps
 from celery.concurrency.solo import TaskPool as SoloPool  # pyright: ignore[reportMissingTypeStubs]
@@ -114,7 +114,7 @@ class LoopStep(bootsteps.StartStopStep):
         if consumer.hub is not None:
             self._timer = consumer.hub.call_repeatedly(TURN_SECONDS, _worker.loop.turn)
             return
-        perform: Any = type(consumer).perform_pending_operations
+        perform = cast("Callable[[Any], None]", type(consumer).perform_pending_operations)
 
         def perform_and_note() -> None:
             _worker.loop.turn()

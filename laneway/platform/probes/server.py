@@ -34,6 +34,8 @@ REQUEST_SECONDS: Final = 3.0
 """Seconds in which a request must arrive."""
 MAX_HEAD: Final = 8192
 """Bytes of a request."""
+HEAD_ENDS: Final = (b"\r\n\r\n", b"\n\n")
+"""A request without a body ends so. Another one is not answered."""
 MAX_REQUESTS: Final = 8
 """Requests that are answered at once; others are closed."""
 
@@ -88,8 +90,10 @@ class _ProbeHandler(BaseHTTPRequestHandler):
     error_content_type = "text/plain"
 
     def handle(self) -> None:
-        self.rfile = BytesIO(self._read_head())
-        self.handle_one_request()
+        head = self._read_head()
+        if head.endswith(HEAD_ENDS):
+            self.rfile = BytesIO(head)
+            self.handle_one_request()
 
     def do_GET(self) -> None:
         name = urlsplit(self.path).path.rstrip("/").rpartition("/")[2]
@@ -110,7 +114,7 @@ class _ProbeHandler(BaseHTTPRequestHandler):
 
     def _read_head(self) -> bytes:
         head, ends = b"", monotonic() + REQUEST_SECONDS
-        while b"\r\n\r\n" not in head and b"\n\n" not in head and len(head) < MAX_HEAD:
+        while not head.endswith(HEAD_ENDS) and len(head) < MAX_HEAD:
             self.connection.settimeout(max(0.01, ends - monotonic()))
             more = self.connection.recv(MAX_HEAD - len(head))
             if not more:

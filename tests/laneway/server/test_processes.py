@@ -187,10 +187,11 @@ def test_up_starts_one_worker_for_each_declared_group(make_settings: MakeSetting
 
 
 def test_each_worker_and_beat_get_a_port_of_their_own_for_probes(make_settings: MakeSettings) -> None:
+    assert {each.probe_port for each in processes(make_settings())} == {None}
+
     ports = {each.name: each.probe_port for each in processes(make_settings(PROBE_PORT="9808"))}
 
     assert ports == {"worker": 9808, "bulk": 9809, "beat": 9810, "api": None, "flower": None}
-    assert {each.probe_port for each in processes(make_settings())} == {None}
 
 
 def test_processes_stop_from_the_api_down_to_the_broker(make_settings: MakeSettings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 
 import pytest
@@ -38,13 +38,10 @@ def port_of(server: ProbeServer) -> int:
 
 
 def ask(server: ProbeServer, path: str, *, method: str = "GET", **headers: str) -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", port_of(server), timeout=10)
-    connection.request(method, path, headers=headers)
-    answer = connection.getresponse()
-    try:
+    with closing(HTTPConnection("127.0.0.1", port_of(server), timeout=10)) as connection:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
         return answer.status, answer.read().decode()
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize("path", ["/live", "/livez", "/healthz", "/health/live", "/", "/any/folder/live/?verbose"])
@@ -65,9 +62,11 @@ def test_other_requests_learn_nothing(server: ProbeServer) -> None:
     assert ask(server, "/live", method="HEAD") == (200, "")
     assert ask(server, "/live", method="POST")[0] == 501
     assert ask(server, "/live", Host="evil.example:1")[0] == 200
-    assert ask(server, "/" + "x" * 10_000)[0] in (400, 414)
+    with pytest.raises(OSError):
+        ask(server, "/" + "x" * 10_000)
     with socket.create_connection(("127.0.0.1", port_of(server))) as rubbish:
         rubbish.sendall(b"\x16\x03\x01\x00\xff\r\n\r\n")
+        rubbish.shutdown(socket.SHUT_WR)
         said = rubbish.recv(1000)
     assert b"Python" not in said and b"Traceback" not in said
     assert ask(server, "/live")[0] == 200
@@ -76,7 +75,7 @@ def test_other_requests_learn_nothing(server: ProbeServer) -> None:
 def test_clients_that_send_nothing_hold_it_up_for_a_limited_time(
     server: ProbeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(module, "REQUEST_SECONDS", 2.0)
     with ExitStack() as stack:
         silent = [
             stack.enter_context(socket.create_connection(("127.0.0.1", port_of(server)))) for _ in range(MAX_REQUESTS)
