@@ -156,7 +156,6 @@ class Platform:
 
     @cached_property
     def quotas(self) -> Quotas:
-
         return Quotas(self._settings.quotas, self.broker)
 
     @cached_property
@@ -217,12 +216,8 @@ class Platform:
     def outbound_webhooks(self) -> OutboundWebhooks:
         from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
 
-        return OutboundWebhooks(
-            self.database,
-            self._settings.outbound,
-            self.destinations,
-            slots=self._settings.operation.worker_concurrency,
-        )
+        slots = self._settings.operation.worker_concurrency
+        return OutboundWebhooks(self.database, self._settings.outbound, self.destinations, slots=slots)
 
     @cached_property
     def destinations(self) -> Destinations:
