@@ -30,8 +30,11 @@ COMMAND_SECONDS: Final = 30.0
 READERS: Final = 16
 WRITERS: Final = 24
 """Threads of each kind. Together they need fewer connections than the database's pool has."""
+PROBES: Final = 4
+"""Threads for probes, which use no connection themselves (`SingleCall`)."""
 _readers: RunVar[CapacityLimiter] = RunVar("laneway_readers")
 _writers: RunVar[CapacityLimiter] = RunVar("laneway_writers")
+_probes: RunVar[CapacityLimiter] = RunVar("laneway_probes")
 
 
 class ThreadedRoute(APIRoute):
@@ -52,6 +55,11 @@ async def read_in_thread(function: Callable[..., T], *arguments: Any, **named: A
 async def write_in_thread(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
     """Call a function that writes. Raises Overloaded when no thread is free in time, and what the function raises."""
     return await _run(partial(function, *arguments, **named), _limiter(_writers, WRITERS))
+
+
+async def answer_probe(function: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """Call a function that a probe asks for. It is answered also while all other threads wait for the database."""
+    return await _run(partial(function, *arguments, **named), _limiter(_probes, PROBES))
 
 
 async def _run(call: Callable[[], T], limiter: CapacityLimiter) -> T:

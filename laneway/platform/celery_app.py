@@ -86,6 +86,12 @@ def configure_celery(
     store = settings.tasks.payload_store if settings.redis.on_engine and settings.tasks.payload_storage else None
     if settings.keys.ring_path is not None or store is not None:
         seal_calls(app, settings.tasks.sealer, store=store)
+    if settings.probes.port is not None:
+        from laneway.platform.probes.celery_probes import (
+            add_probes,
+        )  # it imports the scheduler, which commands do not need
+
+        add_probes(app, settings)
     return app
 
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.history.overview import Overviews
     from laneway.platform.history.queue_samples import QueueSamples
     from laneway.platform.operations.bulk_tasks import BulkTasks
-    from laneway.platform.operations.readiness import ReadinessReport, RecentReadiness
+    from laneway.platform.operations.readiness import Readiness
     from laneway.platform.operations.retention import Retention
     from laneway.platform.schedules.watch import ScheduleWatch
     from laneway.platform.webhooks.delivery_log import DeliveryLog
@@ -106,19 +106,13 @@ class Platform:
     def installation(self) -> Installation:
         return Installation(self.database, self.broker, broker_address=without_login(self._settings.redis.broker_url))
 
-    def check_readiness(self) -> ReadinessReport:
-        """Look now whether work can be accepted, and which parts do not work."""
-        from laneway.platform.operations.readiness import check_readiness
-
-        return check_readiness(
-            self.database, self.broker, installation=self.installation, definitions=self.workflow_definitions
-        )
-
     @cached_property
-    def recent_readiness(self) -> RecentReadiness:
-        from laneway.platform.operations.readiness import RecentReadiness
+    def readiness(self) -> Readiness:
+        from laneway.platform.operations.readiness import Readiness
 
-        return RecentReadiness(self.check_readiness)
+        return Readiness(
+            self.database, self.broker, installation=self.installation, definitions=lambda: self.workflow_definitions
+        )
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -160,7 +154,6 @@ class Platform:
 
     @cached_property
     def quotas(self) -> Quotas:
-
         return Quotas(self._settings.quotas, self.broker)
 
     @cached_property
@@ -221,12 +214,8 @@ class Platform:
     def outbound_webhooks(self) -> OutboundWebhooks:
         from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
 
-        return OutboundWebhooks(
-            self.database,
-            self._settings.outbound,
-            self.destinations,
-            slots=self._settings.operation.worker_concurrency,
-        )
+        slots = self._settings.operation.worker_concurrency
+        return OutboundWebhooks(self.database, self._settings.outbound, self.destinations, slots=slots)
 
     @cached_property
     def destinations(self) -> Destinations:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 from laneway.platform.errors import ConfigError
@@ -12,6 +13,8 @@ from laneway.platform.settings import Settings
 from laneway.server.errors import FolderUnusable, PortRefused, PortTaken
 
 REDIS_HINT = ", or set REDIS_URL to use the Valkey or Redis server that may be running there"
+
+LAST_PORT = 65535
 
 
 def check_ports(settings: Settings) -> None:
@@ -28,6 +31,24 @@ def check_ports(settings: Settings) -> None:
         needed.append((redis.host, redis.port, "REDIS_PORT"))
     for host, port, setting in needed:
         check_port(host, port, setting=setting)
+
+
+def check_probe_ports(settings: Settings, ports: Iterable[int]) -> None:
+    """Check that the ports at which `up` lets its processes answer probes are free, and those of nothing else.
+
+    Raises PortTaken or PortRefused; ConfigError when another setting names one of them.
+    """
+    others = {settings.api.port: "API_PORT", settings.api.flower_port: "FLOWER_PORT"}
+    if not settings.redis.external:
+        others[settings.redis.port] = "REDIS_PORT"
+    for port in ports:
+        if port in others or port > LAST_PORT:
+            reason = f"{others[port]} is {port}, too" if port in others else f"there is no port {port}"
+            raise ConfigError(
+                f"PROBE_PORT={settings.probes.port} is the first port of several, one for each worker and Beat, and "
+                f"{reason}: set it to another one."
+            )
+        check_port(settings.probes.host, port, setting="PROBE_PORT")
 
 
 def check_port(host: str, port: int, *, setting: str) -> None:

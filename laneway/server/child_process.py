@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,8 +27,13 @@ class ChildProcess:
         self._process, self._lines = process, lines
 
     @classmethod
-    async def start(cls, argv: tuple[str, ...], *, show: Callable[[str], None]) -> ChildProcess:
-        """Run a command in its own session, which Ctrl-C does not reach. The command dies when this process dies."""
+    async def start(
+        cls, argv: tuple[str, ...], *, show: Callable[[str], None], environment: Mapping[str, str] | None = None
+    ) -> ChildProcess:
+        """Run a command in its own session, which Ctrl-C does not reach. The command dies when this process dies.
+
+        `environment`: variables that it gets in addition to those of this process.
+        """
         started_at = now()
         reader, write_end = await _open_pipe()
         try:
@@ -43,7 +48,7 @@ class ChildProcess:
                 stdout=write_end,
                 stderr=write_end,
                 cwd=project.path,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environment or {}),
                 start_new_session=True,
             )
         finally:

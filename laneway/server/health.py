@@ -43,6 +43,8 @@ def is_healthy(name: str, settings: Settings) -> bool:
         return _responds(settings.api.host, settings.api.port, "/health/ready")
     if name == "flower":
         return _responds(settings.api.flower_host, settings.api.flower_port, "/healthcheck")
+    if settings.probes.port is not None:  # workers and Beat; of a container, so each has this port
+        return _responds(settings.probes.host, settings.probes.port, "/health/live")
     return _probe_passes(name, settings)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from laneway.platform.application import application
@@ -49,6 +49,8 @@ class ManagedProcess:
     """Whether it runs the project's code, so that a change of the code restarts it (`laneway up --reload`)."""
     on_death: Callable[[str], None] | None = None
     """Called, in a thread, with the words that say how it ended when nobody had stopped it."""
+    probe_port: int | None = None
+    """Its port for probes; None: it answers none."""
 
 
 def broker(settings: Settings) -> ManagedProcess | None:
@@ -70,12 +72,21 @@ def processes(settings: Settings, *, workers: Sequence[WorkerGroup] | None = Non
 
     `workers`: the worker groups, if not those that the application declares.
     """
-    return [
+    celery_processes = [
         *(_worker(settings, group) for group in workers or worker_groups()),
         ManagedProcess("beat", celery("beat"), beat_holds_lock(settings), StopPlan(2), runs_code=True),
+    ]
+    return [
+        *(_with_probes(process, settings, number) for number, process in enumerate(celery_processes)),
         _api(settings),
         _flower(settings),
     ]
+
+
+def _with_probes(process: ManagedProcess, settings: Settings, number: int) -> ManagedProcess:
+    """The process with a port of its own for probes, if there are probes: `PROBE_PORT` and the next ones."""
+    port = settings.probes.port
+    return process if port is None else replace(process, probe_port=port + number)
 
 
 def program(name: str) -> str:

@@ -89,7 +89,7 @@ class Supervisor:
         deaths = 0
         while not self._stop.is_set():
             self._restart.clear()  # what starts now has the newest code
-            child, started = await ChildProcess.start(self.process.argv, show=self._tail), clock()
+            child, started = await self._start(), clock()
             await self._watch(child)
             if self._stop.is_set():
                 await self._stop_child(child, self.process.stopping)
@@ -109,6 +109,12 @@ class Supervisor:
             delay = self._backoff.after(clock() - started)
             self._terminal.say(f"{self.process.name} {end}; it starts again in {delay:g} s")
             await _wait_for_any(self._stop, self._restart, seconds=delay)
+
+    async def _start(self) -> ChildProcess:
+        port = self.process.probe_port
+        return await ChildProcess.start(
+            self.process.argv, show=self._tail, environment={} if port is None else {"PROBE_PORT": str(port)}
+        )
 
     async def _watch(self, child: ChildProcess) -> None:
         """Wait until the child ends, or until `stop` or `restart` is called; report when it is ready."""
@@ -130,6 +136,7 @@ class Supervisor:
                 return
             await asyncio.sleep(PROBE_PAUSE)
         address = f": {self.process.address}" if self.process.address else ""
+        address += f" (probes at port {self.process.probe_port})" if self.process.probe_port else ""
         self._terminal.say(f"{self.process.name} is ready{address}")
         if not self.first_ready.done():
             self.first_ready.set_result(None)

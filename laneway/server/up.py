@@ -21,7 +21,7 @@ from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.settings import Settings, settings_warnings
 from laneway.platform.signing_check import check_signing
 from laneway.server import flower_login, lock
-from laneway.server.checks import check_ports
+from laneway.server.checks import check_ports, check_probe_ports
 from laneway.server.prepare import prepare, wait_for_broker, wait_for_database
 from laneway.server.probes import web_address
 from laneway.server.processes import broker, processes
@@ -87,6 +87,8 @@ def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
     os.environ.update(application().development_environment(settings))  # the processes inherit it
     embedded_broker = broker(settings)
     check_ports(settings)
+    others = processes(settings)
+    check_probe_ports(settings, [process.probe_port for process in others if process.probe_port])
     if embedded_broker is None:
         wait_for_broker(settings, wait_seconds=REACH_SECONDS)
     wait_for_database(settings, wait_seconds=REACH_SECONDS)
@@ -102,7 +104,7 @@ def _checked_stages(settings: Settings, terminal: Terminal) -> list[Stage]:
 
     return [
         Stage([embedded_broker] if embedded_broker else [], migrate_tables),
-        Stage(processes(settings), say_degraded),
+        Stage(others, say_degraded),
     ]
 
 

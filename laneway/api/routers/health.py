@@ -10,7 +10,7 @@ from pydantic import Field
 from laneway.api.access import public
 from laneway.api.deps import ServicesDep
 from laneway.api.errors import problems, public_detail
-from laneway.api.threads import ThreadedRoute
+from laneway.api.threads import ThreadedRoute, answer_probe
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
 from laneway.platform.errors import PlatformError
@@ -67,14 +67,14 @@ async def show_liveness() -> Liveness:
     responses={**problems(), 503: {"model": Readiness | BriefReadiness, "description": "Nothing can be accepted now"}},
     dependencies=[public("a probe asks; only callers with tasks:read are shown details", shows_more=True)],
 )
-def show_readiness(services: ServicesDep, response: Response) -> Readiness | BriefReadiness:
+async def show_readiness(services: ServicesDep, response: Response) -> Readiness | BriefReadiness:
     """Report whether this process can accept work: 503 when the database does not take a write.
 
     Everybody may ask, and learns no more than the status, which may be a second old. Callers with `tasks:read` see what
     does not work: `degraded` also names what does not keep the process from accepting work.
     """
     knows = current_caller().may(Scope.READ)
-    report = services.check_readiness() if knows else services.recent_readiness.report()
+    report = await answer_probe(services.readiness.check if knows else services.readiness.recent.result)
     response.status_code = 200 if report.accepts_work else 503
     status = "ready" if report.accepts_work else "not ready"
     if not knows:

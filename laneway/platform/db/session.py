@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from laneway.platform.db.database_errors import PRIMARY_CODE, platform_error
 from laneway.platform.db.fork_gate import fork_gate
+from laneway.platform.db.silent_server import SilenceWatch
 from laneway.platform.db.wait_limit import restart_limit, seconds_left
 from laneway.platform.errors import DatabaseBusy, DatabaseUnavailable
 
@@ -131,8 +132,8 @@ def _postgresql(url: str) -> Engine:
         pool_size=5,
         max_overflow=40,
         pool_timeout=POOL_SECONDS,
-        connect_args={"connect_timeout": 5},
     )
+    event.listen(engine, "do_connect", SilenceWatch().connect)
     event.listen(engine, "begin", _limit_lock_waits)
     return engine
 

@@ -75,6 +75,11 @@ class BeatScheduler(RedBeatScheduler):
         """When each entry was last sent, or first stored, as this Beat knows it."""
         self._check_at = 0.0
 
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot work now, in a sentence; None: it holds the lock, or waits for it."""
+        return None if self._away_since is None else "The broker cannot be used."
+
     def tick(self, **options: Any) -> float:
         """Send what is due. Returns the seconds until the next tick."""
         try:

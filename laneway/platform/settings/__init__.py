@@ -26,6 +26,7 @@ from laneway.platform.settings.groups import (
 )
 from laneway.platform.settings.keys import KeySettings
 from laneway.platform.settings.people import PeopleSettings
+from laneway.platform.settings.probes import ProbeSettings
 from laneway.platform.settings.quotas import QuotaSettings
 from laneway.platform.settings.safety import SafetySettings, open_files, unsafe_settings
 from laneway.platform.settings.spelling import env_lines, origin, settings_warnings
@@ -45,6 +46,7 @@ __all__ = [
     "OutboundSettings",
     "PeopleSettings",
     "Port",
+    "ProbeSettings",
     "QuotaSettings",
     "RedisSettings",
     "SafetySettings",
@@ -84,6 +86,7 @@ class Settings(BaseModel):
     keys: KeySettings
     children: ChildSettings
     tracing: TracingSettings
+    probes: ProbeSettings
 
     @property
     def is_authenticating(self) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from contextlib import closing
+import subprocess
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from time import monotonic
@@ -22,12 +25,11 @@ from laneway.platform.access.token_rights import TokenRights
 from laneway.platform.db.database_errors import DatabaseFull
 from laneway.platform.db.queries import workers
 from laneway.platform.db.session import Database
-from laneway.platform.operations import readiness
-from laneway.platform.operations.readiness import ReadinessReport
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import REPORT, Api
 from tests.fixtures.held_database import held_by_another_program
 from tests.fixtures.valkey import RedisUrls
+from tests.fixtures.waiting import wait_until
 
 
 def ready(api: Api) -> tuple[int, dict[str, Any]]:
@@ -143,24 +145,6 @@ def test_everybody_learns_whether_the_process_is_ready_and_no_more(make_api: Mak
     assert parts(api.http.get("/health/ready", headers=reader).json()) == ["workers"]
 
 
-def test_a_report_for_strangers_is_made_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[ReadinessReport] = []
-    time = [0.0]
-    monkeypatch.setattr(readiness, "monotonic", lambda: time[0])
-
-    def check() -> ReadinessReport:
-        made.append(ReadinessReport(live_workers=len(made)))
-        return made[-1]
-
-    recent = readiness.RecentReadiness(check)
-
-    assert [recent.report().live_workers for _ in range(3)] == [0, 0, 0]
-    time[0] = 0.9
-    assert recent.report().live_workers == 0
-    time[0] = 1.0
-    assert recent.report().live_workers == 1
-
-
 def test_a_broker_that_refuses_tasks_because_it_is_full_is_named(api: Api, redis_urls: RedisUrls) -> None:
     start_worker(api, "w@here", *QUEUES)
     client = Redis.from_url(redis_urls.valkey.url(0))
@@ -229,3 +213,42 @@ def test_a_broken_workflow_is_named_and_refused_and_the_others_go_on(
     assert "customer_followup.yaml is not valid: line 3" in broken.json()["detail"]
     assert "Correct the file" in broken.json()["detail"]
     assert other.status_code == 202
+
+
+@contextmanager
+def small_disk(folder: Path) -> Generator[Path]:
+    """A disk of 4 MB. Mounting needs root; without it the test is skipped."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small disk: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize("platform_database", ["sqlite"], indirect=True)
+def test_a_disk_without_room_is_named_and_with_room_again_the_process_is_ready(
+    make_api: MakeApi, sqlite_template: Path, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        shutil.copyfile(sqlite_template, disk / "laneway.db")
+        with closing(Database(f"sqlite:///{disk / 'laneway.db'}")) as database:
+            api = make_api(database=database)
+            before = ready(api)[0]
+            with pytest.raises(OSError, match="No space left"), (disk / "filler").open("wb") as filler:
+                while True:
+                    filler.write(b"x" * 4096)
+                    filler.flush()
+            wait_until(lambda: ready(api)[0] == 503, seconds=3)
+            status, body = ready(api)
+            refused = api.say(text="x" * 7000)
+            (disk / "filler").unlink()
+            after = wait_until(lambda: ready(api)[0] == 200, seconds=3)
+
+    assert (before, status, body["database"], after) == (200, 503, "Storage full", True)
+    assert parts(body)[0] == "database" and "Somebody must free space" in body["degraded"][0]["problem"]
+    assert (refused.status_code, refused.json()["type"]) == (503, "urn:laneway:problem:database-full")

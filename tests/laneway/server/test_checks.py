@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from laneway.platform.errors import ConfigError
-from laneway.server.checks import check_port, check_ports, make_folder
+from laneway.server.checks import check_port, check_ports, check_probe_ports, make_folder
 from laneway.server.errors import FolderUnusable, PortRefused, PortTaken
 from tests.fixtures.valkey import free_port
 from tests.laneway.server.conftest import MakeSettings
@@ -71,3 +71,15 @@ def test_a_file_where_the_data_folder_should_be_is_refused(tmp_path: Path) -> No
 
 def test_only_our_user_can_read_the_data_folder(tmp_path: Path) -> None:
     assert make_folder(tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_probes_need_free_ports_that_no_other_setting_names(make_settings: MakeSettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        settings = make_settings(PROBE_PORT=str(port), API_PORT=str(free_port()))
+        with pytest.raises(PortTaken, match=rf"Port {port} .* set PROBE_PORT to a free port"):
+            check_probe_ports(settings, [port])
+        with pytest.raises(ConfigError, match=rf"^PROBE_PORT={port} .* API_PORT is {settings.api.port}, too"):
+            check_probe_ports(settings, [settings.api.port])
+        with pytest.raises(ConfigError, match="there is no port 65536"):
+            check_probe_ports(settings, [65536])

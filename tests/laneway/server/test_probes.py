@@ -86,6 +86,9 @@ def test_the_health_check_of_a_container_probes_its_own_process(
     assert not health.is_healthy("flower", make_settings(FLOWER_PORT=str(free_port())))
     assert not health.is_healthy("worker", settings)
     assert not health.is_healthy("beat", settings)
+    OnePath.healthy_path = "/health/live"
+    assert health.is_healthy("any-name", make_settings(PROBE_PORT=str(web)))
+    assert not health.is_healthy("beat", make_settings(PROBE_PORT=str(free_port())))
 
 
 def test_a_broker_is_ready_when_it_answers(make_settings: MakeSettings, redis_urls: RedisUrls) -> None:

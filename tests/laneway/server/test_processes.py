@@ -186,6 +186,14 @@ def test_up_starts_one_worker_for_each_declared_group(make_settings: MakeSetting
         assert started[group.name][started[group.name].index("-c") + 1] == str(group.concurrency or 7)
 
 
+def test_each_worker_and_beat_get_a_port_of_their_own_for_probes(make_settings: MakeSettings) -> None:
+    assert {each.probe_port for each in processes(make_settings())} == {None}
+
+    ports = {each.name: each.probe_port for each in processes(make_settings(PROBE_PORT="9808"))}
+
+    assert ports == {"worker": 9808, "bulk": 9809, "beat": 9810, "api": None, "flower": None}
+
+
 def test_processes_stop_from_the_api_down_to_the_broker(make_settings: MakeSettings) -> None:
     settings = make_settings()
     embedded = broker(settings)

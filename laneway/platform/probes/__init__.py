@@ -1,0 +1,1 @@
+"""Probes by HTTP: a worker and Beat say whether they live, and whether they are ready."""
