@@ -6,6 +6,8 @@ from typing import Final
 
 from laneway.console import assets
 from laneway.console.pages import (
+    access,
+    audit,
     dead_letters,
     deliveries,
     overview,
@@ -16,5 +18,5 @@ from laneway.console.pages import (
     workflows,
 )
 
-CONSOLE: Final = (assets, overview, tasks, task, dead_letters, workflows, workers, webhooks, deliveries)
+CONSOLE: Final = (assets, overview, tasks, task, dead_letters, workflows, workers, webhooks, deliveries, audit, access)
 """The modules with the console's routers."""
