@@ -79,9 +79,9 @@ def test_sessions_that_the_provider_has_to_confirm_are_marked(api: Api) -> None:
 
 
 def test_tokens_are_listed_without_their_secrets(api: Api) -> None:
-    rights = TokenRights(frozenset({Scope.SUBMIT, Scope.READ}), queues=frozenset({"crm"}), tenant="acme")
+    rights = TokenRights(scopes=frozenset({Scope.SUBMIT, Scope.READ}), queues=frozenset({"crm"}), tenant="acme")
     made = api.services.tokens.create("shop", rights, expires=timedelta(days=1))
-    api.services.tokens.create("old", TokenRights(frozenset({Scope.ADMIN})), expires=None)
+    api.services.tokens.create("old", TokenRights(scopes=frozenset({Scope.ADMIN})), expires=None)
     api.services.tokens.revoke("old")
     text = page(api)
     old, shop = rows(text)
@@ -96,7 +96,7 @@ def test_tokens_are_listed_without_their_secrets(api: Api) -> None:
 def test_names_are_searched(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(api, "Ada@example.com")
     for name in ("shop", "bank"):
-        api.services.tokens.create(name, TokenRights(frozenset({Scope.READ})), expires=None)
+        api.services.tokens.create(name, TokenRights(scopes=frozenset({Scope.READ})), expires=None)
 
     assert [len(rows(page(api, name=name))) for name in ("ADA", "sho", "", "none")] == [1, 1, 3, 0]
     assert "Nobody of this name" in page(api, name="shop") and "No token has this name" in page(api, name="ada")

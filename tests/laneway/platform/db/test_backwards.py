@@ -45,12 +45,23 @@ def ids(found: Found[outbound_webhooks.Logged]) -> list[str]:
 
 
 def test_a_rare_event_is_found_in_all_deliveries(deliveries: Database) -> None:
+    found, before = list[str](), None
     with deliveries.reading() as session:
-        found = outbound_webhooks.scan(session, DeliveryFilter(event="rare"), before=None, limit=5)
+        while True:  # a busy machine needs several calls
+            part = outbound_webhooks.scan(session, DeliveryFilter(event="rare"), before=before, limit=5)
+            found += ids(part)
+            before = part.next
+            if before is None:
+                break
+
+    assert found == [f"d-{ROWS}", "d-1"]
+
+
+def test_a_full_page_says_where_the_next_one_begins(deliveries: Database) -> None:
+    with deliveries.reading() as session:
         newest = outbound_webhooks.scan(session, DeliveryFilter(), before=None, limit=2)
         older = outbound_webhooks.scan(session, DeliveryFilter(event="e"), before=newest.next, limit=1)
 
-    assert (ids(found), found.next) == (["d-" + str(ROWS), "d-1"], None)
     assert (ids(newest), newest.next) == ([f"d-{ROWS}", f"d-{ROWS - 1}"], ROWS - 1)
     assert ids(older) == [f"d-{ROWS - 2}"]
 
