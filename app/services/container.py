@@ -37,10 +37,11 @@ from app.services.webhooks.mapping.current import CurrentMapping
 from app.services.webhooks.webhooks import Webhooks
 from laneway.platform.alerts.rules import AlertRule
 from laneway.platform.celery_app import load_tasks
+from laneway.platform.current import current_platform, use_platform
 from laneway.platform.db.migration_history import PLATFORM_HISTORY, MigrationHistory
 from laneway.platform.erasure.erasers import Eraser
 from laneway.platform.operations.retention import Retention
-from laneway.platform.platform import Platform, current_platform, use_platform
+from laneway.platform.platform import Platform
 from laneway.platform.workflows.handlers import Handler
 
 

@@ -74,6 +74,7 @@ PUBLIC_DETAILS: Final[dict[type[PlatformError], str]] = {
     DatabaseUnusable: "The database of the platform cannot be used. Somebody must repair it; the logs say why.",
 }
 """The `detail` of responses whose real reason would name our servers. The logs contain the reason."""
+INVALID: Final = "The request is not valid"
 METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 LONGEST_NAME, LONGEST_PROBLEM = 200, 500
 """Characters of a field's name and of its problem that a response shows: both may repeat what the caller sent."""
@@ -151,7 +152,17 @@ def public_detail(error: PlatformError) -> str:
 
 async def _invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - the handler is registered for this class
-    return _invalid(request, [_field_problem(item) for item in error.errors()[:50]])
+    return _invalid(request, field_problems(error))
+
+
+def field_problems(error: RequestValidationError) -> list[FieldProblem]:
+    """What is wrong in a request, field by field."""
+    return [_field_problem(item) for item in error.errors()[:50]]
+
+
+def summary(fields: list[FieldProblem]) -> str:
+    """The first problems in one line."""
+    return "; ".join(f"{item.field}: {item.problem}" for item in fields[:3])
 
 
 def _field_problem(item: dict[str, Any]) -> FieldProblem:
@@ -164,12 +175,11 @@ def _field_problem(item: dict[str, Any]) -> FieldProblem:
 
 
 def _invalid(request: Request, fields: list[FieldProblem]) -> Response:
-    detail = "; ".join(f"{item.field}: {item.problem}" for item in fields[:3])
     return problem_response(
         request.scope["path"],
         status=422,
-        title="The request is not valid",
-        detail=detail,
+        title=INVALID,
+        detail=summary(fields),
         kind="invalid-request",
         errors=fields,
     )

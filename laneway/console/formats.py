@@ -92,6 +92,16 @@ def plain_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-SHOWN: Final = (number, rate, duration, ago, since, moment, iso, clip, pretty, plain_json)
+def size(number_of_bytes: int | None) -> str:
+    """Bytes as a person writes them: 0.9 MiB, 312 MiB, 1.4 GiB; a dash for None."""
+    if number_of_bytes is None:
+        return "–"
+    mebibytes = number_of_bytes / 1_048_576
+    if mebibytes >= 1000:
+        return f"{mebibytes / 1024:.1f} GiB"
+    return f"{mebibytes:.0f} MiB" if mebibytes >= 10 else f"{mebibytes:.1f} MiB"
+
+
+SHOWN: Final = (number, rate, duration, ago, since, moment, iso, clip, pretty, plain_json, size)
 FILTERS: Final = {each.__name__: each for each in SHOWN}
 """The filters of the templates, by name."""

@@ -165,10 +165,16 @@ def _forward_path(link: Link, boxes: Mapping[str, Box], bends: Sequence[str]) ->
 
 
 def _back_path(source: Box, target: Box) -> str:
-    """From the lower side of a box to the lower side of another one, below them; in one column, at the right."""
+    """From the lower side of a box to the lower side of another one, below them.
+
+    In one column, downwards at the right and upwards at the left.
+    """
     if source.x == target.x and source.y < target.y:
         x, out = source.x + WIDTH, source.x + WIDTH + ARC
         return f"M{x} {source.y + HEIGHT - 8} C{out} {source.y + HEIGHT} {out} {target.y} {x} {target.y + 8}"
+    if source.x == target.x and source.y > target.y:
+        x, out = source.x, source.x - EDGE
+        return f"M{x} {source.y + 8} C{out} {source.y} {out} {target.y + HEIGHT} {x} {target.y + HEIGHT - 8}"
     start, end, deep = source.x + WIDTH * 2 // 3, target.x + WIDTH // 3, max(source.y, target.y) + HEIGHT + ARC
     return f"M{start} {source.y + HEIGHT} C{start} {deep} {end} {deep} {end} {target.y + HEIGHT}"
 

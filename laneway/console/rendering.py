@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Coroutine, Mapping
+from functools import cache, partial
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from laneway.api.errors import public_detail
+from laneway.api.errors import INVALID, field_problems, public_detail, summary
 from laneway.api.people import person_of
-from laneway.api.threads import read_in_thread
+from laneway.api.threads import ThreadedRoute, read_in_thread
 from laneway.api.waiting import hold
 from laneway.console.assets import asset
 from laneway.console.formats import FILTERS
@@ -64,9 +65,13 @@ class Pages:
         try:
             html = await read_in_thread(self._page, request, template, values, live=live)
         except PlatformError as error:
-            problem = {"problem": error.title, "detail": public_detail(error)}
-            html = await read_in_thread(self._page, request, "problem.html", lambda: problem, live=False)
-            status = error.status
+            return await self.explain(request, error.title, public_detail(error), status=error.status)
+        return HTMLResponse(html, status, {"Content-Security-Policy": POLICY})
+
+    async def explain(self, request: Request, problem: str, detail: str, *, status: int) -> Response:
+        """A page that says why there is no other."""
+        values = {"problem": problem, "detail": detail}
+        html = await read_in_thread(self._page, request, "problem.html", lambda: values, live=False)
         return HTMLResponse(html, status, {"Content-Security-Policy": POLICY})
 
     def _page(self, request: Request, template: str, values: Values, *, live: bool) -> str:
@@ -98,6 +103,27 @@ class Pages:
         key = (request.url.path, request.url.query, tuple(sorted(caller.scopes)))
         updates = _live_pages(request).watch(key, render)
         return StreamingResponse(hold(request, updates), media_type=STREAM)
+
+
+class PageRoute(ThreadedRoute):
+    """The route of a page: a request that is not valid gets a page that says so."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_or_explain(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                detail = summary(field_problems(error))
+                return await _library_pages().explain(request, INVALID, detail, status=422)
+
+        return handle_or_explain
+
+
+@cache
+def _library_pages() -> Pages:
+    return Pages()
 
 
 def _live_pages(request: Request) -> LivePages:

@@ -14,10 +14,11 @@ from typing import Any, Final, cast
 from celery import Celery
 
 from laneway.platform.celery_app import configure_celery, configure_logs, is_configured, load_tasks
+from laneway.platform.current import use_platform
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.importing import import_object
 from laneway.platform.library_schedules import library_schedules
-from laneway.platform.platform import Platform, use_platform
+from laneway.platform.platform import Platform
 from laneway.platform.project_file import ProjectFile, read_project_file
 from laneway.platform.queues import declare_queues
 from laneway.platform.registry import registry

@@ -7,9 +7,9 @@ from typing import Any
 from laneway.platform import clock
 from laneway.platform.alerts.notices import NOTICE_ROLE
 from laneway.platform.alerts.tasks import register_notice_task
+from laneway.platform.current import current_platform
 from laneway.platform.execution.context import Context
 from laneway.platform.library_schedules import ALERTS_TASK, CLEANUP_TASK
-from laneway.platform.platform import current_platform
 from laneway.platform.project_file import WORKFLOW_QUEUE
 from laneway.platform.queues import queues
 from laneway.platform.registry import registry

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from laneway.platform.application import application
-from laneway.platform.platform import Platform, current_platform, is_platform_known, use_platform
+from laneway.platform.current import current_platform, is_platform_known, use_platform
+from laneway.platform.platform import Platform
 
 
 def platform_to_submit() -> Platform:

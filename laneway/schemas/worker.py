@@ -15,6 +15,10 @@ class WorkerView(Response):
     name: str = Field(examples=["worker@host-1"])
     host: str = Field(description="The machine on which it runs; empty if an older version has reported")
     version: str = Field(description="The version of Laneway that it runs; empty if an older version has reported")
+    memory: int | None = Field(description="Bytes of memory of all its processes (RSS); null: not reported")
+    leases: int | None = Field(
+        description="How many messages it holds: those that run, and those that wait in it. Null: not reported"
+    )
     queues: list[str]
     running: list[str] = Field(description="Ids of the tasks that it runs now, the oldest first; at most 100")
     started_at: datetime

@@ -17,7 +17,8 @@ from celery._state import get_current_app
 
 from laneway.platform.application import Application, application
 from laneway.platform.celery_app import copy_celery
-from laneway.platform.platform import Platform, replaced_platform
+from laneway.platform.current import replaced_platform
+from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
 from laneway.platform.settings import Settings, load_settings, project
 from laneway.testing.api_server import ApiServer

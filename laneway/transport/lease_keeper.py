@@ -100,6 +100,11 @@ class LeaseKeeper:
         return bool(self._held)
 
     @property
+    def held_count(self) -> int:
+        """How many messages this process holds."""
+        return len(self._held)
+
+    @property
     def retained_count(self) -> int:
         """How many messages of lost connections this process still has."""
         return len(self._retained)
@@ -263,6 +268,11 @@ def shared_lease_keeper(key: Hashable, make: Callable[[], LeaseKeeper]) -> Lease
         if key not in _shared:
             _shared[key] = make()
         return _shared[key]
+
+
+def held_count() -> int | None:
+    """How many leases this process holds; None if it has never consumed with the delivery engine."""
+    return sum(keeper.held_count for keeper in list(_shared.values())) if _shared else None
 
 
 def _close_all_at_exit() -> None:

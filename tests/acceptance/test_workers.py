@@ -143,6 +143,8 @@ def test_a_running_task_is_cancelled_within_seconds_in_every_pool(site: Site, fi
     for id in ids:
         site.until_event("began", id)
     assert {str(run.worker).partition("@")[0] for run in site.rows(ids)} == set(pools)
+    wait_until(lambda: all(worker["leases"] for worker in site.get("/workers")["workers"]), seconds=15)
+    assert [worker for worker in site.get("/workers")["workers"] if worker["memory"] < 30_000_000] == []
 
     begun = time.monotonic()
     for id in ids:

@@ -14,9 +14,8 @@ from starlette.responses import Response
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
-from laneway.api.threads import ThreadedRoute
 from laneway.console.parameters import Word
-from laneway.console.rendering import Pages
+from laneway.console.rendering import PageRoute, Pages
 from laneway.platform.access.logins import session_views
 from laneway.platform.access.scopes import Scope
 from laneway.platform.access.token_views import token_view
@@ -24,7 +23,7 @@ from laneway.platform.platform import Platform
 from laneway.schemas.session import SessionView
 
 router = APIRouter(
-    prefix="/console/access", include_in_schema=False, route_class=ThreadedRoute, dependencies=[requires(Scope.ADMIN)]
+    prefix="/console/access", include_in_schema=False, route_class=PageRoute, dependencies=[requires(Scope.ADMIN)]
 )
 navigation = (NavigationEntry("Access", "/console/access", "s", Scope.ADMIN, "Administration"),)
 pages = Pages()

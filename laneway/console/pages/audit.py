@@ -12,9 +12,8 @@ from starlette.responses import Response
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
-from laneway.api.threads import ThreadedRoute
 from laneway.console.parameters import Before, Moment, Word, moment_text
-from laneway.console.rendering import Pages, path_of, query
+from laneway.console.rendering import PageRoute, Pages, path_of, query
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
 from laneway.platform.audit_log.changes import change
@@ -23,7 +22,7 @@ from laneway.platform.platform import Platform
 from laneway.schemas.audit_log import AuditLogView
 
 router = APIRouter(
-    prefix="/console/audit", include_in_schema=False, route_class=ThreadedRoute, dependencies=[requires(Scope.ADMIN)]
+    prefix="/console/audit", include_in_schema=False, route_class=PageRoute, dependencies=[requires(Scope.ADMIN)]
 )
 navigation = (NavigationEntry("Audit log", "/console/audit", "a", Scope.ADMIN, "Administration"),)
 pages = Pages()
@@ -45,8 +44,8 @@ async def show_audit_log(
     object: Word = "",
     caller: Word = "",
     request_id: Word = "",
-    since: Moment = "",
-    until: Moment = "",
+    since: Moment = None,
+    until: Moment = None,
     before: Before = None,
 ) -> Response:
     """Entries, newest first. `action` is an action or its first part."""
@@ -57,8 +56,8 @@ async def show_audit_log(
         object_id=object or None,
         caller=caller or None,
         request_id=request_id or None,
-        since=clock.aware(since or None),
-        until=clock.aware(until or None),
+        since=clock.aware(since),
+        until=clock.aware(until),
     )
     values = partial(_values, services, given, which, before)
     return await pages.show(request, "audit.html", values, live=before is None)

@@ -12,9 +12,8 @@ from starlette.responses import Response
 from laneway.api.access import requires
 from laneway.api.deps import NO_NULL, OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
-from laneway.api.threads import ThreadedRoute
 from laneway.console.parameters import Before, Word
-from laneway.console.rendering import Pages
+from laneway.console.rendering import PageRoute, Pages
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.search import Filter
@@ -26,7 +25,7 @@ from laneway.platform.registry import registry
 router = APIRouter(
     prefix="/console/dead-letters",
     include_in_schema=False,
-    route_class=ThreadedRoute,
+    route_class=PageRoute,
     dependencies=[requires(Scope.READ)],
 )
 navigation = (NavigationEntry("Dead letters", "/console/dead-letters", "d"),)

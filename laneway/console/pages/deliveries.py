@@ -12,9 +12,8 @@ from starlette.responses import Response
 
 from laneway.api.access import requires
 from laneway.api.deps import NO_NULL, OnlyKnown, ServicesDep
-from laneway.api.threads import ThreadedRoute
 from laneway.console.parameters import Before, Moment, Word, moment_text
-from laneway.console.rendering import Pages
+from laneway.console.rendering import PageRoute, Pages
 from laneway.console.values import shown_value
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
@@ -29,7 +28,7 @@ from laneway.schemas.task import FAILURES, FINISHED, UNFINISHED, TaskState
 router = APIRouter(
     prefix="/console/webhooks/deliveries",
     include_in_schema=False,
-    route_class=ThreadedRoute,
+    route_class=PageRoute,
     dependencies=[requires(Scope.WEBHOOKS)],
 )
 pages = Pages()
@@ -52,8 +51,8 @@ async def show_deliveries(
     endpoint: Word = "",
     event: Word = "",
     state: Annotated[list[TaskState] | None, Query()] = None,
-    since: Moment = "",
-    until: Moment = "",
+    since: Moment = None,
+    until: Moment = None,
     before: Before = None,
 ) -> Response:
     """Deliveries, newest first. The times are those of the first attempts."""
@@ -63,8 +62,8 @@ async def show_deliveries(
         endpoint=endpoint or None,
         event=event or None,
         states=tuple(state or ()),
-        since=clock.aware(since or None),
-        until=clock.aware(until or None),
+        since=clock.aware(since),
+        until=clock.aware(until),
     )
     values = partial(_deliveries, services, given, selected, before)
     return await pages.show(request, "deliveries.html", values, live=before is None)

@@ -16,8 +16,8 @@ from laneway.api.access import public, requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
 from laneway.api.parameters import Timestamp
-from laneway.api.threads import ThreadedRoute, read_in_thread
-from laneway.console.rendering import Pages
+from laneway.api.threads import read_in_thread
+from laneway.console.rendering import PageRoute, Pages
 from laneway.platform import clock
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
@@ -26,7 +26,7 @@ from laneway.platform.history.queue_samples import minute_of
 from laneway.platform.platform import Platform
 from laneway.platform.queues import Lane
 
-router = APIRouter(include_in_schema=False, route_class=ThreadedRoute)
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
 READERS: Final = [requires(Scope.READ), OnlyKnown]
 navigation = (NavigationEntry("Overview", "/console", "o"),)
 pages = Pages()

@@ -14,8 +14,7 @@ from starlette.responses import Response
 
 from laneway.api.access import requires
 from laneway.api.deps import ServicesDep, TaskId
-from laneway.api.threads import ThreadedRoute
-from laneway.console.rendering import Pages
+from laneway.console.rendering import PageRoute, Pages
 from laneway.platform import clock
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
@@ -30,7 +29,7 @@ from laneway.platform.sealing import shown
 from laneway.schemas.task import FINISHED, AttemptView, TaskDetails
 
 router = APIRouter(
-    prefix="/console/tasks", include_in_schema=False, route_class=ThreadedRoute, dependencies=[requires(Scope.READ)]
+    prefix="/console/tasks", include_in_schema=False, route_class=PageRoute, dependencies=[requires(Scope.READ)]
 )
 pages = Pages()
 

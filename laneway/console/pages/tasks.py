@@ -13,9 +13,9 @@ from starlette.responses import RedirectResponse, Response
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
-from laneway.api.threads import ThreadedRoute, read_in_thread
+from laneway.api.threads import read_in_thread
 from laneway.console.parameters import Before, Moment, Word, moment_text
-from laneway.console.rendering import Pages, path_of, query
+from laneway.console.rendering import PageRoute, Pages, path_of, query
 from laneway.platform import clock
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
@@ -28,7 +28,7 @@ from laneway.platform.registry import registry
 from laneway.schemas.task import FINISHED, UNFINISHED, TaskState
 
 router = APIRouter(
-    prefix="/console/tasks", include_in_schema=False, route_class=ThreadedRoute, dependencies=[requires(Scope.READ)]
+    prefix="/console/tasks", include_in_schema=False, route_class=PageRoute, dependencies=[requires(Scope.READ)]
 )
 navigation = (NavigationEntry("Tasks", "/console/tasks", "t"),)
 pages = Pages()
@@ -57,8 +57,8 @@ async def show_tasks(
     group: Word = "",
     error: Word = "",
     text: Word = "",
-    since: Moment = "",
-    until: Moment = "",
+    since: Moment = None,
+    until: Moment = None,
     before: Before = None,
 ) -> Response:
     """Tasks, newest first. `q` is the id of a task, which is shown then, or a text."""
@@ -67,7 +67,7 @@ async def show_tasks(
     given: dict[str, Any] = {"state": [each.value for each in state or ()], "lane": lane}
     given |= {"name": name, "queue": queue, "tag": tag, "key": key, "group": group, "error": error, "text": text}
     given |= {"since": moment_text(since), "until": moment_text(until)}
-    values = partial(_values, services, given, _filter(given, state or (), since or None, until or None), before)
+    values = partial(_values, services, given, _filter(given, state or (), since, until), before)
     return await pages.show(request, "tasks.html", values, live=before is None)
 
 

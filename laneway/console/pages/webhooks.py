@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -14,9 +14,8 @@ from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
 from laneway.api.routers.destinations import After
 from laneway.api.routers.outbound_webhooks import EndpointId
-from laneway.api.threads import ThreadedRoute
-from laneway.console.parameters import Word
-from laneway.console.rendering import Pages
+from laneway.console.parameters import EMPTY_IS_NONE, Word
+from laneway.console.rendering import PageRoute, Pages
 from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
 from laneway.platform.platform import Platform
@@ -28,7 +27,7 @@ from laneway.schemas.task import FINISHED
 router = APIRouter(
     prefix="/console/webhooks",
     include_in_schema=False,
-    route_class=ThreadedRoute,
+    route_class=PageRoute,
     dependencies=[requires(Scope.WEBHOOKS)],
 )
 navigation = (NavigationEntry("Webhooks", "/console/webhooks", "h", Scope.WEBHOOKS),)
@@ -46,11 +45,11 @@ DESTINATIONS: Final = 50
 async def show_receivers(
     request: Request,
     services: ServicesDep,
-    state: Annotated[EndpointState | Literal[""], Query()] = "",
+    state: Annotated[EndpointState | None, EMPTY_IS_NONE, Query()] = None,
     url: Word = "",
 ) -> Response:
     """The receivers, the most recently used first. `url` is a part of the address."""
-    return await pages.show(request, "receivers.html", partial(_receivers, services, {"state": state, "url": url}))
+    return await pages.show(request, "receivers.html", partial(_receivers, services, state, url))
 
 
 @router.get("/receivers/{endpoint_id}")
@@ -65,16 +64,14 @@ async def show_destinations(request: Request, services: ServicesDep, after: Afte
     return await pages.show(request, "destinations.html", partial(_destinations, services, after), live=not after)
 
 
-def _receivers(services: Platform, given: Mapping[str, str]) -> Mapping[str, Any]:
-    found = services.outbound_webhooks.endpoints(
-        state=given["state"] or None, url=given["url"] or None, limit=RECEIVERS
-    )
+def _receivers(services: Platform, state: EndpointState | None, url: str) -> Mapping[str, Any]:
+    found = services.outbound_webhooks.endpoints(state=state, url=url or None, limit=RECEIVERS)
     return {
         "receivers": [describe_endpoint(each) for each in found],
         "events": services.delivery_log.recent_events(),
         "recent": RECENT,
         "most": RECEIVERS,
-        "given": given,
+        "given": {"state": state, "url": url},
         "states": list(EndpointState),
     }
 

@@ -12,14 +12,13 @@ from starlette.responses import Response
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
-from laneway.api.threads import ThreadedRoute
-from laneway.console.rendering import Pages
+from laneway.console.rendering import PageRoute, Pages
 from laneway.platform.access.scopes import Scope
 from laneway.platform.platform import Platform
 from laneway.platform.queues import queues as declared
 
 router = APIRouter(
-    prefix="/console/workers", include_in_schema=False, route_class=ThreadedRoute, dependencies=[requires(Scope.READ)]
+    prefix="/console/workers", include_in_schema=False, route_class=PageRoute, dependencies=[requires(Scope.READ)]
 )
 navigation = (NavigationEntry("Workers", "/console/workers", "w"),)
 pages = Pages()

@@ -14,9 +14,8 @@ from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
 from laneway.api.parameters import LAST_ID
 from laneway.api.routers.workflows import RunId
-from laneway.api.threads import ThreadedRoute
 from laneway.console.graph import condition_of, drawing
-from laneway.console.rendering import Pages
+from laneway.console.rendering import PageRoute, Pages
 from laneway.console.values import shown_value
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
@@ -31,7 +30,7 @@ from laneway.schemas.workflow import StepKind
 from laneway.schemas.workflow_run import RUN_OVER, RunState, StepView
 
 router = APIRouter(
-    prefix="/console/workflows", include_in_schema=False, route_class=ThreadedRoute, dependencies=[requires(Scope.READ)]
+    prefix="/console/workflows", include_in_schema=False, route_class=PageRoute, dependencies=[requires(Scope.READ)]
 )
 navigation = (NavigationEntry("Workflows", "/console/workflows", "f"),)
 pages = Pages()

@@ -12,6 +12,19 @@
     return { label, stroke, width: 2, points: { show: false }, spanGaps: false, ...options };
   }
 
+  // Hour and minute of each line, and the day below the first line of it.
+  function times(_chart, seconds) {
+    let shown = "";
+    return seconds.map((second) => {
+      const at = new Date(second * 1000);
+      const two = (number) => String(number).padStart(2, "0");
+      const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+      const text = `${two(at.getHours())}:${two(at.getMinutes())}` + (day === shown ? "" : `\n${day}`);
+      shown = day;
+      return text;
+    });
+  }
+
   function options(element) {
     const grid = { stroke: colour("--line"), width: 1 };
     const axis = { stroke: colour("--faint"), grid, ticks: grid, font: "12px system-ui" };
@@ -19,10 +32,10 @@
       width: element.clientWidth,
       height: 190,
       legend: { live: true },
-      axes: [axis, { ...axis, size: 56 }, { ...axis, scale: "sizes", side: 1, size: 56, grid: { show: false } }],
+      axes: [{ ...axis, values: times }, { ...axis, size: 56 }, { ...axis, scale: "sizes", side: 1, size: 56, grid: { show: false } }],
       scales: { y: { range: (_u, _min, max) => [0, Math.max(1, max * 1.1)] }, sizes: { range: (_u, _min, max) => [0, Math.max(1, max * 1.1)] } },
       series: [
-        {},
+        { value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
         series("accepted a minute", colour("--blue")),
         series("completed a minute", colour("--green")),
         series("failed a minute", colour("--red")),

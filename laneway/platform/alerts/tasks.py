@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from laneway.platform.alerts.notices import NOTICE_ROLE
+from laneway.platform.current import current_platform
 from laneway.platform.execution.context import Context
 from laneway.platform.execution.task import PlatformTask
-from laneway.platform.platform import current_platform
 from laneway.platform.queues import Priority
 from laneway.platform.task_decorator import task
 from laneway.schemas.alert import AlertNotice

@@ -10,9 +10,9 @@ from time import monotonic
 from typing import Any, Protocol, cast
 from uuid import uuid4
 
+from laneway.platform.current import platform_for_this_context
 from laneway.platform.execution.local_platform import LocalPlatform, Progress, Record, Submitted, new_attempt
 from laneway.platform.execution.outcomes import Attempt, AttemptResult, Completed, Outcome, OutcomePolicy, Raised
-from laneway.platform.platform import platform_for_this_context
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import validated

@@ -19,13 +19,13 @@ from billiard.exceptions import WorkerLostError
 from celery.states import RETRY
 from celery.worker import state
 
+from laneway.platform.current import current_platform
 from laneway.platform.errors import PlatformError, TimeLimitExceeded, WorkerLost
 from laneway.platform.execution.attempts import with_message_options
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta, translated_errors
 from laneway.platform.execution.outcomes import AttemptResult, Raised
 from laneway.platform.execution.stock_consumer import current_consumer
 from laneway.platform.logging import logger
-from laneway.platform.platform import current_platform
 from laneway.schemas.task import TaskState
 from laneway.transport.channel import ReadMessage
 from laneway.transport.codec import HEADER_LEASE

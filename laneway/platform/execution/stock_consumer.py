@@ -16,10 +16,10 @@ from weakref import WeakSet
 from celery.worker import consumer
 
 from laneway.engine.engine import FIRST_HAND_ON
+from laneway.platform.current import current_platform
 from laneway.platform.errors import PlatformError
 from laneway.platform.execution.ledger_attempts import LedgerAttempts
 from laneway.platform.history.adoption import payload_of_call
-from laneway.platform.platform import current_platform
 from laneway.worker.hand_on import Unknown, longest_of, report, unknown_task
 from laneway.worker.masking import mask_stats
 

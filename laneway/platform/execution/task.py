@@ -22,6 +22,7 @@ from laneway.engine import EventKind
 from laneway.platform import tracing
 from laneway.platform.access.caller import Caller, acting_as
 from laneway.platform.access.scopes import Scope
+from laneway.platform.current import current_platform, known_platform
 from laneway.platform.errors import InvalidPayload, PlatformError, TaskCancelled, TaskSnoozed, TimeLimitExceeded
 from laneway.platform.execution.attempts import DeliveredTask, with_message_options
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta
@@ -45,7 +46,7 @@ from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.logging import bind, capture, logger, unbind_all
 from laneway.platform.object_store import StorageUnavailable
 from laneway.platform.payload_store import PayloadLost
-from laneway.platform.platform import Platform, current_platform, known_platform
+from laneway.platform.platform import Platform
 from laneway.platform.registry import TaskSpec
 from laneway.platform.sealing import opened_payload
 from laneway.platform.submission.acceptance import validated

@@ -15,13 +15,14 @@ from celery.signals import (
 )
 
 from laneway.platform import tracing
+from laneway.platform.current import current_platform, forget_platform
 from laneway.platform.db.schema_versions import OldSchema
 from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.execution.shutdown import announce_shutdown
 from laneway.platform.logging import logger
 from laneway.platform.operations.installation import ForeignBroker
 from laneway.platform.operations.maintenance import Maintenance
-from laneway.platform.platform import Platform, current_platform, forget_platform
+from laneway.platform.platform import Platform
 
 log = logger(__name__)
 

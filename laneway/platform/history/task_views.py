@@ -86,6 +86,8 @@ def describe_worker(worker: Worker, *, running: Sequence[str], now: datetime) ->
         name=worker.name,
         host=worker.host,
         version=worker.version,
+        memory=worker.memory,
+        leases=worker.leases,
         queues=worker.queues,
         running=list(running[:100]),
         started_at=worker.started_at,

@@ -25,6 +25,7 @@ cannot be asked what it holds.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from importlib.metadata import version
@@ -47,8 +48,10 @@ from laneway.platform.logging import logger
 from laneway.platform.operations.fleet_lease import FleetLease
 from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.lost_tasks import Settled
+from laneway.platform.operations.process_memory import memory_of_tree
 from laneway.platform.operations.reconciliation import Reconciliation
 from laneway.platform.task_manager import TaskManager
+from laneway.transport.lease_keeper import held_count
 
 log = logger(__name__)
 
@@ -159,6 +162,8 @@ class Maintenance:
                 now=clock.now(),
                 host=gethostname(),
                 version=version("laneway"),
+                memory=memory_of_tree(os.getpid()),
+                leases=held_count(),
             )
 
     def sign_off(self) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from laneway.platform.current import current_platform
 from laneway.platform.execution.context import Context
 from laneway.platform.execution.task import PlatformTask
-from laneway.platform.platform import current_platform
 from laneway.platform.task_decorator import task
 from laneway.platform.webhooks.outbound_webhooks import EndpointBusy
 from laneway.platform.webhooks.reserved_events import DELIVERY_ROLE, reserve_events

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from laneway.platform.current import current_platform
 from laneway.platform.execution.context import Context
-from laneway.platform.platform import current_platform
 from laneway.platform.task_decorator import task
 from laneway.platform.workflows.runs import STOP_ROLE
 from laneway.platform.workflows.transitions import STEP_ROLE

@@ -25,6 +25,8 @@ def report(api: Api, name: str, *, id: str, seconds_ago: float = 0, started_ago:
             now=now - timedelta(seconds=seconds_ago),
             host="host-1",
             version="1.2.3",
+            memory=327_155_712,
+            leases=12,
         )
 
 
@@ -46,17 +48,19 @@ def test_workers_are_listed_with_what_they_run_and_silent_ones_are_marked(api: A
         ["analytics", "crm"],
     )
     assert (new["running"], new["alive"], new["ended"]) == ([id], True, None)
+    assert (new["memory"], new["leases"]) == (327_155_712, 12)
     assert (old["running"], old["alive"]) == ([], False), "a task runs on the newest worker of a name"
     assert (gone["alive"], gone["ended"]) == (False, "killed by signal 9")
 
 
-def test_a_worker_of_an_older_version_has_no_host_and_no_version(api: Api) -> None:
+def test_a_worker_of_an_older_version_has_no_host_no_version_and_no_figures(api: Api) -> None:
     now = clock.now()
     with api.services.database.transaction() as session:
         session.add(Worker(id="x", name="w@old", queues=[], started_at=now, seen_at=now))
     (worker,) = api.http.get("/workers").json()["workers"]
 
     assert (worker["host"], worker["version"], worker["alive"]) == ("", "", True)
+    assert (worker["memory"], worker["leases"]) == (None, None)
 
 
 def test_the_names_of_tasks_are_listed_with_their_queues(api: Api) -> None:

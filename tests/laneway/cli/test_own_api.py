@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,24 @@ def test_a_task_is_submitted_by_the_api_and_followed_by_the_command(laneway: She
 
     kinds = [json.loads(line)["kind"] for line in ran.out.splitlines()]
     assert (ran.code, kinds[0], kinds[-1]) == (0, "accepted", "end"), (ran.err, payload)
+
+
+def test_the_api_sends_only_the_events_after_the_one_that_is_known(laneway: Shell, running: Node) -> None:
+    id = laneway.site.message("c-2")
+    assert laneway("cancel", id).code == 0
+    api = find_own_api()
+    assert api is not None
+    with closing(api):
+        seen = list(api.events(id, after=0, follow=False))
+        assert [event.id for event in api.events(id, after=seen[0].id, follow=False)] == [each.id for each in seen[1:]]
+    assert len(seen) > 1
+
+
+def test_the_alerts_of_now_are_asked_for(laneway: Shell, running: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker of the installation runs, which nobody has noticed yet."""
+    monkeypatch.setattr(base, "read_settings", lambda: pytest.fail("the command uses the platform itself"))
+    laneway.site.message("c-3")
+    assert "no_worker" in {alert["kind"] for alert in json.loads(laneway("alerts", "list", "--json").out)}
 
 
 def test_an_error_has_the_same_reason_as_without_an_api(only_api: Shell, installed: Site) -> None:

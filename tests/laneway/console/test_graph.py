@@ -52,6 +52,23 @@ def test_a_loop_leads_back_through_its_detour_and_within_the_graph() -> None:
     assert max(box.x for box in graph.boxes) + 184 < graph.width
 
 
+def test_a_line_up_to_a_step_of_the_same_column_keeps_clear_of_the_boxes() -> None:
+    graph = drawing(
+        plan(
+            {"name": "a"},
+            {"name": "check", "after": ["a"], "on_failed": {"goto": "fix", "at_most": 2}},
+            {"name": "fix", "then": "check"},
+        )
+    )
+
+    places = {box.step: (box.x, box.y) for box in graph.boxes}
+    (up,) = [line.path for line in graph.lines if line.link[:2] == ("fix", "check")]
+    numbers = [int(each) for each in up.replace("M", "").replace("C", "").split()]
+    assert places["fix"][0] == places["check"][0] and places["fix"][1] > places["check"][1]
+    assert max(numbers[::2]) <= places["fix"][0] and min(numbers[::2]) >= 0
+    assert numbers[-2:] == [places["check"][0], places["check"][1] + 46 - 8]
+
+
 def test_the_largest_plan_is_drawn() -> None:
     names = [f"s{number}" for number in range(100)]
     steps = [{"name": name, "after": names[:number]} for number, name in enumerate(names)]

@@ -51,6 +51,14 @@ def test_a_task_that_is_not_there_is_told_on_a_page(api: Api) -> None:
     assert "No task &#39;nothing&#39; is known here." in answer.text
 
 
+def test_an_address_that_is_not_valid_is_told_on_a_page_that_leads_on(api: Api) -> None:
+    answer = api.http.get("/console/tasks", params={"since": "<b>soon</b>"}, headers=HTML)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "text/html; charset=utf-8")
+    assert "The request is not valid" in answer.text and "query.since: Input should be a valid date" in answer.text
+    assert "<b>soon" not in answer.text and 'href="/console/tasks"' in answer.text
+
+
 def test_each_page_allows_its_own_files_and_no_script_within_it(api: Api) -> None:
     say(api, "conv-1")
     for path in ("/console", "/console/tasks"):

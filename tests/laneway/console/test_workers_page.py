@@ -37,7 +37,9 @@ def test_workers_are_shown_with_what_they_serve_and_run(api: Api, platform: Plat
     text = page(api)
     row = row_of(text, "w@here")
 
-    assert [part for part in ("host-1", "1.2.3", "analytics, crm", ">alive<") if part not in row] == []
+    assert [
+        part for part in ("host-1", "1.2.3", "analytics, crm", ">alive<", ">312 MiB<", ">12<") if part not in row
+    ] == []
     assert f'href="/console/tasks/{id}"' in row
     assert row.count("data-ago") == 2, "its start and its last report"
     assert re.search(r"No live worker serves [^.]*webhooks", text)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from laneway.platform import platform as module
+from laneway.platform import current as module
+from laneway.platform.current import current_platform, forget_platform, use_platform
 from laneway.platform.execution.attempts import EngineAttempts
-from laneway.platform.platform import Platform, current_platform, forget_platform, use_platform
+from laneway.platform.platform import Platform
 from tests.fixtures import platform as fixtures
 
 
@@ -24,7 +25,7 @@ def made(platform: fixtures.Platform) -> Platform:
 
 
 def test_without_a_way_to_make_it_the_error_names_the_function_to_call() -> None:
-    with pytest.raises(RuntimeError, match=r"call laneway\.platform\.platform\.use_platform first"):
+    with pytest.raises(RuntimeError, match=r"call laneway\.platform\.current\.use_platform first"):
         current_platform()
 
 

@@ -13,9 +13,9 @@ from celery._state import get_current_app
 
 from laneway import Context, Payload, task
 from laneway.platform import clock
+from laneway.platform.current import current_platform, known_platform
 from laneway.platform.errors import UpstreamError
 from laneway.platform.execution.task import PlatformTask
-from laneway.platform.platform import current_platform, known_platform
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 from laneway.testing import TestPlatform, flows

@@ -27,7 +27,8 @@ api = "greeter.api:app"
 from functools import cache
 
 from laneway.platform.celery_app import make_celery
-from laneway.platform.platform import Platform, use_platform
+from laneway.platform.current import use_platform
+from laneway.platform.platform import Platform
 from laneway.platform.queues import Lane, declare_queues
 from laneway.platform.registry import registry
 from laneway.platform.settings import Settings, load_settings

@@ -163,6 +163,10 @@ class Worker(Base):
     host: Mapped[str] = mapped_column(String(255), default="", server_default="")
     version: Mapped[str] = mapped_column(String(32), default="", server_default="")
     """The version of Laneway that it runs."""
+    memory: Mapped[int | None] = mapped_column(BigInteger)
+    """Bytes of memory of all its processes."""
+    leases: Mapped[int | None]
+    """How many messages it holds. None: its broker is not the delivery engine."""
 
 
 class FleetLease(Base):

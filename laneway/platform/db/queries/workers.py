@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
@@ -26,15 +27,27 @@ def report(
     now: datetime,
     host: str = "",
     version: str = "",
+    memory: int | None = None,
+    leases: int | None = None,
 ) -> None:
     """Store that a worker is alive, when and where it started, and which queues it serves. `id`: of this process.
+
+    `memory`: bytes of all its processes. `leases`: how many messages it holds. None: unknown.
 
     If nobody could report for longer than a worker counts as alive, the silence says nothing: somebody held the
     database. Those who were alive at its beginning get their time anew, so that they are not taken for dead before they
     report.
     """
     _forgive_silence(session, id, now=now)
-    values = {"queues": list(queues), "started_at": started_at, "seen_at": now, "host": host, "version": version}
+    values: dict[str, Any] = {
+        "queues": list(queues),
+        "started_at": started_at,
+        "seen_at": now,
+        "host": host,
+        "version": version,
+        "memory": memory,
+        "leases": leases,
+    }
     seen = session.execute(update(Worker).where(Worker.id == id).values(**values))
     if not seen.rowcount:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
         session.add(Worker(id=id, name=name, **values))

@@ -14,8 +14,8 @@ from sqlalchemy import event
 from app.services.container import Services
 from laneway import Context, Payload, task
 from laneway.engine import UniqueMode
+from laneway.platform.current import platform_for_this_context
 from laneway.platform.errors import Conflict, DuplicateTask, InvalidPayload, QueueFull, UnknownQueue, Unsupported
-from laneway.platform.platform import platform_for_this_context
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.platform.submission.task_options import InvalidOptions

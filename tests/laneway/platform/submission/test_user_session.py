@@ -13,8 +13,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scop
 
 from app.services.container import Services
 from laneway import task
+from laneway.platform.current import platform_for_this_context
 from laneway.platform.errors import BrokerUnavailable, Conflict, InvalidPayload, Unsupported
-from laneway.platform.platform import platform_for_this_context
 from laneway.platform.registry import registry
 from laneway.platform.submission.task_options import InvalidOptions
 from laneway.platform.submission.user_session import OtherDatabase
