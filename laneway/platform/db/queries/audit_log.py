@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import AuditLogEntry, AuditLogHead
-from laneway.platform.db.queries.backwards import Found, read_backwards, without_index
+from laneway.platform.db.queries.backwards import Found, read_backwards
 
 PAGE: Final = 1_000
 _HEAD: Final = 1
@@ -89,7 +89,7 @@ def scan(session: Session, which: AuditLogFilter, *, before: int | None, limit: 
 
 
 def _part(session: Session, which: AuditLogFilter, within: ColumnElement[bool], limit: int) -> Sequence[AuditLogEntry]:
-    statement = select(AuditLogEntry).where(*without_index(which.clauses()), within)
+    statement = select(AuditLogEntry).where(*which.clauses(), within)
     return session.scalars(statement.order_by(AuditLogEntry.seq.desc()).limit(limit)).all()
 
 

@@ -1,7 +1,7 @@
 """Reads a table from its newest row back, within a limit of time, however rare the rows are that a filter selects.
 
-Rows are read in the order of their numbers, in parts that grow. No index is needed, so each filter may be combined with
-each other one. What is not found in time is searched by the next call.
+Rows are read in the order of their numbers, in parts that grow. No index but the primary key is needed, so each filter
+may be combined with each other one. What is not found in time is searched by the next call.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 FIRST_PART: Final = 2_000
@@ -60,8 +60,3 @@ def read_backwards(
         if monotonic() >= deadline:
             return Found(found, top if top > oldest else None)
     return Found(found, None)
-
-
-def without_index(clauses: Sequence[ColumnElement[bool]]) -> list[ColumnElement[Any]]:
-    """The conditions in a form that uses no index: SQLite would take that of a state, and sort all that it finds."""
-    return [case((and_(*clauses), literal(1)), else_=literal(0)) == 1] if clauses else []

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import OutboundAttempt, OutboundDelivery, OutboundEndpoint, TaskRun
-from laneway.platform.db.queries.backwards import Found, read_backwards, without_index
+from laneway.platform.db.queries.backwards import Found, read_backwards
 from laneway.schemas.task import TaskState
 
 ENABLED, DISABLED = "enabled", "disabled"
@@ -176,7 +176,7 @@ def _endpoint(id: str):
 
 
 def _part(session: Session, filters: DeliveryFilter, within: ColumnElement[bool], limit: int) -> list[Logged]:
-    statement = _joined().where(*without_index(filters.clauses()), within).order_by(OutboundDelivery.seq.desc())
+    statement = _joined().where(*filters.clauses(), within).order_by(OutboundDelivery.seq.desc())
     return [(delivery, TaskState(state)) for delivery, state in session.execute(statement.limit(limit))]
 
 
