@@ -18,6 +18,8 @@ from tests.fixtures.waiting import wait_until
 assert browser  # a fixture
 MISSING = {"document_id": "doc-1", "user_id": "user-1", "file_name": "missing.pdf", "r2_key": "missing.pdf"}
 """A document that is not there: its task fails."""
+SAVINGS = {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}
+"""The input of a workflow."""
 HOSTILE = "<script>document.title='taken'</script>"
 
 
@@ -30,7 +32,9 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         done = [site.message("conv-1", HOSTILE), site.message("conv-2")]
         failed = site.submit("process_document_task", MISSING)
         site.submit("cleanup_old_data_task", {}, delay=3600)
+        site.post("/api/workflows", {"workflow_type": "savings_assessment", "input": SAVINGS, "id": "run-1"})
         site.until_all_over([*done, failed], seconds=40)
+        wait_until(lambda: site.get("/api/workflows/run-1")["state"] == "completed", seconds=40)
         site.services.queue_samples.take_if_due()
         yield site
 
@@ -48,6 +52,12 @@ def addresses(site: Site) -> list[str]:
     html = site.http.get("/console").text
     found = re.findall(r'<li><a href="([^"]+)"', html)
     task = site.get("/tasks?name=process_conversation_message_task&limit=1")["tasks"][0]["task_id"]
+    group = site.get("/dead-letters/groups?failed=true")["groups"][0]["group"]
+    found += [
+        "/console/workflows/run-1",
+        f"/console/dead-letters/{group}?failed=yes",
+        "/console/dead-letters?trashed=yes",
+    ]
     return [*found, f"/console/tasks/{task}", "/console/tasks?state=failed&state=dead_letter"]
 
 
@@ -143,6 +153,48 @@ def test_many_tasks_are_cancelled_after_a_look_and_brought_back(console: Site, o
     opened.page.get_by_role("button", name="Undo").click()
     expect(opened.page.locator("#toasts")).to_contain_text("Taken back")
     assert not {console.row(id).state for id in ids} & {TaskState.CANCELLED}
+
+
+def test_one_dead_letter_is_tried_before_the_others_are_discarded_and_restored(console: Site, opened: Tab) -> None:
+    ids = [console.submit("process_document_task", {**MISSING, "document_id": f"lost-{number}"}) for number in range(3)]
+    console.until_all_over(ids, seconds=40)
+    group = console.get(f"/dead-letters/{ids[0]}")["group"]
+    address = f"/console/dead-letters/{group}?failed=yes"
+    opened.open(address)
+    opened.page.get_by_role("button", name="Requeue one first…").click()
+    confirm(opened.page)
+    expect(opened.page.locator("#toasts")).to_contain_text("requeue is done")
+    wait_until(lambda: sorted(len(console.get(f"/tasks/{id}/attempts")) for id in ids) == [1, 1, 2], seconds=40)
+    console.until_all_over(ids, seconds=40)
+
+    opened.open(address)
+    opened.page.get_by_role("button", name="Discard all…").click()
+    expect(opened.page.locator("#confirm")).to_contain_text(re.compile(r"Discard \d+ dead letters\?"))
+    confirm(opened.page)
+    expect(opened.page.locator("#live")).to_contain_text("No letter of this group is left")
+
+    opened.page.get_by_role("link", name="trash", exact=True).click()
+    opened.page.get_by_role("button", name="Restore all…").click()
+    confirm(opened.page)
+    expect(opened.page.locator("#live")).to_contain_text("The trash has no letter of this group")
+    assert console.row(ids[0]).trashed_at is None
+
+
+def test_a_workflow_is_followed_cancelled_and_started_again(console: Site, opened: Tab) -> None:
+    console.services.queue_limits.pause("workflows")
+    console.post("/api/workflows", {"workflow_type": "savings_assessment", "input": SAVINGS, "id": "run-2"})
+    opened.open("/console/workflows/run-2")
+    opened.page.get_by_role("link", name="Step validate: pending").click()
+    assert opened.page.url.endswith("#step-validate")
+    opened.page.get_by_role("button", name="Cancel").click()
+    confirm(opened.page)
+    expect(opened.page.locator(".title")).to_contain_text("cancelled")
+
+    console.services.queue_limits.resume("workflows")
+    opened.page.get_by_role("button", name="Start again").click()
+    confirm(opened.page)
+    opened.page.wait_for_url(lambda url: "/console/workflows/" in url and "run-2" not in url)
+    expect(opened.page.locator(".title")).to_contain_text("completed", timeout=40_000)
 
 
 def test_the_keys_find_open_and_help(console: Site, opened: Tab) -> None:

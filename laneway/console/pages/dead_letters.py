@@ -75,10 +75,12 @@ async def show_dead_letter_group(
 
 
 def _groups(services: Platform, given: Mapping[str, str]) -> Mapping[str, Any]:
-    found = services.dead_letters.groups(_filter(given), limit=GROUPS)
+    selected = _filter(given)
+    found = services.dead_letters.groups(selected, limit=GROUPS)
     return {
         **_common(given),
         "groups": [group_view(each) for each in found],
+        "by_hour": services.dead_letters.by_hour(selected) if found else {},
         "most": GROUPS,
         "names": [name for name in sorted(registry) if not registry.is_internal(name)],
         "queues": list(declared),
@@ -94,6 +96,7 @@ def _letters(services: Platform, group: str, given: Mapping[str, str], before: i
         **_common(given),
         "group": group,
         "kinds": [group_view(each) for each in services.dead_letters.groups(selected)],
+        "by_hour": services.dead_letters.by_hour(selected) if found else {},
         "letters": letters,
         "newest": letters[0] if letters else None,
         "before": before,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
@@ -34,6 +35,8 @@ log = logger(__name__)
 
 DEAD: Final = (TaskState.DEAD_LETTER, TaskState.FAILED)
 SAMPLES: Final = 5
+HOURS: Final = 24
+"""Hours that `by_hour` looks back, with the current one."""
 PAGE: Final = 200
 
 
@@ -54,6 +57,13 @@ class DeadLetters:
         self._recorder.catch_up_quietly()
         with self._database.reading() as session:
             return search.groups(session, _dead_only(which), limit=limit)
+
+    def by_hour(self, which: Filter) -> dict[tuple[str, str], list[int]]:
+        """Group and name → how many became dead letters in each of the last 24 hours, the current hour last."""
+        this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
+        since = this_hour - timedelta(hours=HOURS - 1)
+        with self._database.reading() as session:
+            return search.by_hour(session, _dead_only(which), since=since, hours=HOURS)
 
     def show(self, id: str) -> TaskRun:
         """Return one dead letter with everything that is kept of it. Raises NotFound."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
 from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
@@ -45,6 +47,16 @@ def test_groups_are_listed_with_their_errors_and_counts(api: Api) -> None:
     assert "OtherError" in text and "It was away" in text and REPORT in text
     assert re.findall(r'<td class="n">(\d+)</td>', text) == ["3", "1"]
     assert "/console/dead-letters/g3" in page(api, failed="yes")
+
+
+def test_a_group_shows_its_last_day_hour_by_hour(api: Api) -> None:
+    hour = clock.now().replace(minute=30)
+    for ago in (0, 0, 2, 23, 30):
+        dead(api, "g1", finished_at=hour - timedelta(hours=ago))
+    for text in (page(api), page(api, "/g1")):
+        assert 'aria-label="4 in the last 24 hours, at most 2 in an hour"' in text
+        assert re.findall(r'<rect x="(\d+)" y="(\d+)"', text) == [("0", "8"), ("84", "8"), ("92", "0")]
+    assert "<svg" not in page(api, trashed="yes")
 
 
 def test_filters_of_the_address_select_groups_and_what_the_forms_do(api: Api) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, String, and_, cast, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Integer, String, and_, cast, delete, exists, extract, func, or_, select
 from sqlalchemy.orm import Session
 
 from laneway.platform.access.bounds import tenant_prefix
@@ -139,6 +139,21 @@ def groups(session: Session, filters: Filter, *, limit: int = 50) -> list[Group]
         Group(group or "", name, kind or "", (error or "")[:500], count, first, last)
         for group, name, kind, error, count, first, last in session.execute(statement)
     ]
+
+
+def by_hour(session: Session, filters: Filter, *, since: datetime, hours: int) -> dict[tuple[str, str], list[int]]:
+    """Group and name → how many of the selected tasks ended in each of so many hours since a time."""
+    end, began = since + timedelta(hours=hours), int(since.timestamp())
+    hour = (cast(extract("epoch", TaskRun.finished_at), Integer) - began) // 3600
+    statement = (
+        select(TaskRun.error_group, TaskRun.name, hour, func.count())
+        .where(*filters.clauses(), TaskRun.finished_at >= since, TaskRun.finished_at < end)
+        .group_by(TaskRun.error_group, TaskRun.name, hour)
+    )
+    found: dict[tuple[str, str], list[int]] = {}
+    for group, name, number, count in session.execute(statement):
+        found.setdefault((group or "", name), [0] * hours)[min(number, hours - 1)] += count
+    return found
 
 
 def trash(session: Session, ids: Sequence[str], *, at: datetime | None) -> None:
