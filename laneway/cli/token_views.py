@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from laneway.cli import times
 from laneway.cli.tables import Cell, Grid, ident, text
-from laneway.platform.access.tokens import NewToken, state_of
 from laneway.platform.db.models import AccessToken
-from laneway.schemas.token import NewTokenView, TokenView
+from laneway.schemas.token import TokenView
 
 STYLES = {"valid": "green", "expired": "yellow", "revoked": "red"}
-
-
-def token_view(row: AccessToken) -> TokenView:
-    """A token without its secret."""
-    return TokenView.model_validate(_fields(row))
-
-
-def new_token_view(made: NewToken) -> NewTokenView:
-    """A token with its secret."""
-    return NewTokenView.model_validate({**_fields(made.row), "token": made.token})
 
 
 def token_table(tokens: list[TokenView]) -> Grid:
@@ -51,8 +40,3 @@ def remark(row: AccessToken) -> str:
     end = "never expires" if row.expires_at is None else f"expires at {times.local(row.expires_at)}"
     old = f" The one before is valid until {times.local(row.old_until)}." if row.old_until is not None else ""
     return f"This is the token {row.name!r}; it {end}. Store it now: it cannot be shown again.{old}"
-
-
-def _fields(row: AccessToken) -> dict[str, object]:
-    same = {name: getattr(row, name) for name in TokenView.model_fields if hasattr(row, name)}
-    return {**same, "state": state_of(row), "overlap_until": row.old_until}

@@ -59,7 +59,8 @@ def create(
 @commands.command("list")
 def listing(as_json: Json = False) -> None:
     """List the tokens: what they may do, until when, and when they were last used."""
-    from laneway.cli.token_views import token_table, token_view
+    from laneway.cli.token_views import token_table
+    from laneway.platform.access.token_views import token_view
 
     found = [token_view(row) for row in make_services().tokens.listing()]
     if as_json:
@@ -86,7 +87,7 @@ def rotate(
 @commands.command()
 def revoke(name: Name, as_json: Json = False) -> None:
     """End a token now. Running processes notice it within 2 seconds."""
-    from laneway.cli.token_views import token_view
+    from laneway.platform.access.token_views import token_view
 
     row = make_services().tokens.revoke(name)
     if as_json:
@@ -96,7 +97,8 @@ def revoke(name: Name, as_json: Json = False) -> None:
 
 def _print_new(made: NewToken, *, as_json: bool) -> None:
     """Print the token itself on standard output, and what people should know on standard error."""
-    from laneway.cli.token_views import new_token_view, remark
+    from laneway.cli.token_views import remark
+    from laneway.platform.access.token_views import new_token_view
 
     if as_json:
         return print_json(new_token_view(made).model_dump(mode="json"))

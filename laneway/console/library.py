@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from laneway.console import assets
-from laneway.console.pages import dead_letters, overview, task, tasks, workers, workflows
+from laneway.console.pages import (
+    access,
+    audit,
+    dead_letters,
+    deliveries,
+    overview,
+    task,
+    tasks,
+    webhooks,
+    workers,
+    workflows,
+)
 
-CONSOLE: Final = (assets, overview, tasks, task, dead_letters, workflows, workers)
+CONSOLE: Final = (assets, overview, tasks, task, dead_letters, workflows, workers, webhooks, deliveries, audit, access)
 """The modules with the console's routers."""

@@ -84,7 +84,7 @@ class TaskReader:
         self._recorder.catch_up_quietly([which.queue] if which.queue else None)
         with self._database.reading() as session:
             found = scan.scan(session, which, before=before, limit=limit)
-        return [describe(run) for run in found.runs], found.next
+        return [describe(run) for run in found.rows], found.next
 
     def by_ids(self, ids: Sequence[str]) -> list[TaskStatus]:
         """The known tasks of these ids, in the order of submission."""

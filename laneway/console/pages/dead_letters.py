@@ -12,7 +12,7 @@ from starlette.responses import Response
 from laneway.api.access import requires
 from laneway.api.deps import NO_NULL, OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
-from laneway.api.parameters import LAST_ID
+from laneway.console.parameters import Before, Word
 from laneway.console.rendering import PageRoute, Pages
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
@@ -35,8 +35,6 @@ PAGE: Final = 50
 """Letters on a page."""
 GROUPS: Final = 100
 """Groups that are shown."""
-Word = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
-"""A filter; an empty one selects all."""
 Yes = Annotated[Literal["", "yes"], Query()]
 GroupName = Annotated[str, Path(min_length=1, max_length=200, pattern=NO_NULL)]
 SELECTING: Final = ("queue", "name", "error")
@@ -68,7 +66,7 @@ async def show_dead_letter_group(
     error: Word = "",
     failed: Yes = "",
     trashed: Yes = "",
-    before: Annotated[int | None, Query(ge=0, le=LAST_ID)] = None,
+    before: Before = None,
 ) -> Response:
     """The letters of a group, newest first."""
     given = {"queue": queue, "name": name, "error": error, "failed": failed, "trashed": trashed}

@@ -8,14 +8,13 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BeforeValidator
 from starlette.responses import RedirectResponse, Response
 
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
-from laneway.api.parameters import LAST_ID, Timestamp
 from laneway.api.threads import read_in_thread
+from laneway.console.parameters import Before, Moment, Word, moment_text
 from laneway.console.rendering import PageRoute, Pages, path_of, query
 from laneway.platform import clock
 from laneway.platform.access.caller import current_caller
@@ -35,9 +34,6 @@ navigation = (NavigationEntry("Tasks", "/console/tasks", "t"),)
 pages = Pages()
 
 PAGE: Final = 50
-Word = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
-"""A filter; an empty one selects all."""
-Moment = Annotated[Timestamp | None, BeforeValidator(lambda text: text or None), Query()]
 GROUPS: Final[dict[str, tuple[TaskState, ...]]] = {
     "waiting": (TaskState.ACCEPTED, TaskState.PENDING, TaskState.SCHEDULED),
     "unfinished": UNFINISHED,
@@ -63,14 +59,14 @@ async def show_tasks(
     text: Word = "",
     since: Moment = None,
     until: Moment = None,
-    before: Annotated[int | None, Query(ge=0, le=LAST_ID)] = None,
+    before: Before = None,
 ) -> Response:
     """Tasks, newest first. `q` is the id of a task, which is shown then, or a text."""
     if q:
         return RedirectResponse(await read_in_thread(_address_of, services, q.strip()), 303)
     given: dict[str, Any] = {"state": [each.value for each in state or ()], "lane": lane}
     given |= {"name": name, "queue": queue, "tag": tag, "key": key, "group": group, "error": error, "text": text}
-    given |= {"since": _text(since), "until": _text(until)}
+    given |= {"since": moment_text(since), "until": moment_text(until)}
     values = partial(_values, services, given, _filter(given, state or (), since, until), before)
     return await pages.show(request, "tasks.html", values, live=before is None)
 
@@ -132,8 +128,3 @@ def _selection(chosen: Mapping[str, Any]) -> dict[str, Any] | None:
     if not chosen or "lane" in chosen:
         return None
     return dict(chosen)
-
-
-def _text(moment: datetime | None) -> str:
-    aware = clock.aware(moment)
-    return aware.isoformat() if aware else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final
@@ -17,6 +16,7 @@ from laneway.api.parameters import LAST_ID
 from laneway.api.routers.workflows import RunId
 from laneway.console.graph import condition_of, drawing
 from laneway.console.rendering import PageRoute, Pages
+from laneway.console.values import shown_value
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries import workflows as runs
@@ -38,8 +38,6 @@ pages = Pages()
 PAGE: Final = 50
 MOST_VISITS: Final = 300
 """Newest visits of steps that the page of a run lists."""
-LARGEST: Final = 20_000
-"""Characters of JSON that are shown of one value."""
 RETRIED: Final = (RunState.FAILED, RunState.CANCELLED)
 """The states of a run that can be continued."""
 
@@ -130,11 +128,3 @@ def _step(step: StepView, *, is_latest: bool) -> dict[str, Any]:
         "output": shown_value(step.output),
         "is_latest": is_latest,
     }
-
-
-def shown_value(value: Any) -> Any:
-    """A value as a page shows it: without secrets, and a hint in place of one that is too large."""
-    size = len(json.dumps(value, default=str))
-    if size > LARGEST:
-        return f"It has {size} characters, too many for this page. GET /api/workflows/… returns it."
-    return without_secrets(value)

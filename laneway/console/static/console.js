@@ -124,15 +124,15 @@
 
   // A form that asks first what it would do: data-bulk is the call; the answer of a dry run has `matched`.
   async function bulk(form, body) {
-    const { bulk: request, undo, verb, noun } = form.dataset;
+    const { bulk: request, undo, verb, noun, plural = `${noun}s` } = form.dataset;
     try {
       const trial = await call(request, { ...body, dry_run: true });
       if (!trial.matched) return tell(`Nothing matches: there is no ${noun} to ${verb}.`, "bad");
-      const number = trial.matched === 1 ? `1 ${noun}` : `${trial.matched} ${noun}s`;
+      const number = trial.matched === 1 ? `1 ${noun}` : `${trial.matched} ${plural}`;
       if (!(await ask(`${verb[0].toUpperCase()}${verb.slice(1)} ${number}?`, `For example ${trial.samples.slice(0, 3).join(", ")}.`, verb))) return;
       const found = await call(request, body);
       const refused = Object.keys(found.refused ?? {}).length;
-      const text = `${found.done} of ${found.matched}: ${verb} is done.${found.more ? " More match: repeat it." : ""}${refused ? ` ${refused} were refused: ${Object.values(found.refused)[0]}` : ""}`;
+      const text = `${found.done} of ${found.matched}: ${verb} is done.${found.more || found.next ? " More match: repeat it." : ""}${refused ? ` ${refused} were refused: ${Object.values(found.refused)[0]}` : ""}`;
       tell(text, refused ? "bad" : "good", undo && found.ids?.length ? () => takeBack(undo, found.ids) : null);
       refresh();
     } catch (error) { tell(error.message, "bad"); }

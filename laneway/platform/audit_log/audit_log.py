@@ -41,6 +41,12 @@ class AuditLog:
         following = rows[-1].seq if len(rows) == limit else None
         return AuditLogPage(entries=[_view(row) for row in rows], next=following)
 
+    def scan(self, which: AuditLogFilter, *, before: int | None = None, limit: int = 50) -> AuditLogPage:
+        """As `page`, but in a bounded time for each filter: there may be fewer entries, and more may follow."""
+        with self._database.reading() as session:
+            found = queries.scan(session, which, before=before, limit=limit)
+        return AuditLogPage(entries=[_view(row) for row in found.rows], next=found.next)
+
     def verify(self, *, expected: tuple[int, str] | None = None) -> Verification:
         """Check every entry. Entries that are appended meanwhile are checked as well.
 

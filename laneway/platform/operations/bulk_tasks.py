@@ -52,7 +52,7 @@ class BulkTasks:
                 if states
                 else None
             )
-        runs = list(found.runs) if found else []
+        runs = list(found.rows) if found else []
         more = found is not None and found.next is not None
         samples = [run.id for run in runs[:SAMPLES]]
         if selection.dry_run:

@@ -33,6 +33,8 @@ from laneway.schemas.task import FAILURES, FINISHED, TaskHandle, TaskState
 log = logger(__name__)
 
 SAMPLES: Final = 5
+RECENT: Final = 1_000
+"""Deliveries whose events are collected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,23 @@ class DeliveryLog:
         self._recorder.catch_up_quietly()
         with self._database.reading() as session:
             return [LoggedDelivery(*row) for row in repository.page(session, which, before=before, limit=limit)]
+
+    def scan(
+        self, which: DeliveryFilter, *, before: int | None = None, limit: int = 50
+    ) -> tuple[list[LoggedDelivery], int | None]:
+        """As `page`, but in a bounded time for each filter: there may be fewer deliveries, and more may follow.
+
+        It also returns the `before` of the next page; None after the last one.
+        """
+        self._recorder.catch_up_quietly()
+        with self._database.reading() as session:
+            found = repository.scan(session, which, before=before, limit=limit)
+            return [LoggedDelivery(*row) for row in found.rows], found.next
+
+    def recent_events(self) -> dict[str, list[str]]:
+        """Receiver's id → the events that it got, as far as they are among the newest `RECENT` deliveries."""
+        with self._database.reading() as session:
+            return repository.recent_events(session, limit=RECENT)
 
     def show(self, id: str) -> LoggedDelivery:
         """Return one delivery with its attempts. Raises NotFound."""

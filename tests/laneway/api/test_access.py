@@ -31,7 +31,15 @@ PUBLIC = {
 }
 """The routes that everybody may use: probes, what is signed, style and scripts, and the pages of a login."""
 SCOPES = {*Scope, "tasks:submit:process_document_task", "documents", "leads", "conversations"}
-PAGES: dict[str, str] = {}
+PAGES: dict[str, str] = {
+    "/console/access": Scope.ADMIN,
+    "/console/audit": Scope.ADMIN,
+    "/console/webhooks": Scope.WEBHOOKS,
+    "/console/webhooks/receivers/{endpoint_id}": Scope.WEBHOOKS,
+    "/console/webhooks/destinations": Scope.WEBHOOKS,
+    "/console/webhooks/deliveries": Scope.WEBHOOKS,
+    "/console/webhooks/deliveries/{delivery_id:path}": Scope.WEBHOOKS,
+}
 """The pages of the console that need another scope than `tasks:read`."""
 READ = {
     *("/openapi.json", "/docs", "/stats", "/alerts", "/workers", "/task-names", "/metrics"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import OutboundAttempt, OutboundDelivery, OutboundEndpoint, TaskRun
+from laneway.platform.db.queries.backwards import Found, read_backwards
 from laneway.schemas.task import TaskState
 
 ENABLED, DISABLED = "enabled", "disabled"
@@ -18,6 +20,8 @@ OPERATOR = "operator"
 """`OutboundEndpoint.reason` of an endpoint that an operator disabled."""
 STATE: ColumnElement[str] = func.coalesce(TaskRun.state, OutboundDelivery.state)
 """The state of a delivery: the state of its task while the task is kept, later the state after its last attempt."""
+Logged = tuple[OutboundDelivery, TaskState]
+"""A delivery with its state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,20 +95,37 @@ def find_delivery(session: Session, id: str) -> OutboundDelivery | None:
     return session.scalars(select(OutboundDelivery).where(OutboundDelivery.id == id)).one_or_none()
 
 
-def with_state(session: Session, id: str) -> tuple[OutboundDelivery, TaskState] | None:
+def with_state(session: Session, id: str) -> Logged | None:
     """The delivery with this id and its state."""
     row = session.execute(_joined().where(OutboundDelivery.id == id)).one_or_none()
     return (row[0], TaskState(row[1])) if row else None
 
 
-def page(
-    session: Session, filters: DeliveryFilter, *, before: int | None = None, limit: int = 50
-) -> list[tuple[OutboundDelivery, TaskState]]:
+def page(session: Session, filters: DeliveryFilter, *, before: int | None = None, limit: int = 50) -> list[Logged]:
     """A page of deliveries with their states, newest first. `before`: the last `seq` of the previous page."""
     statement = _joined().where(*filters.clauses()).order_by(OutboundDelivery.seq.desc()).limit(limit)
     if before is not None:
         statement = statement.where(OutboundDelivery.seq < before)
     return [(delivery, TaskState(state)) for delivery, state in session.execute(statement)]
+
+
+def scan(session: Session, filters: DeliveryFilter, *, before: int | None, limit: int) -> Found[Logged]:
+    """As `page`, but in a bounded time for each filter: there may be fewer deliveries, and more may follow."""
+    if filters == DeliveryFilter(endpoint=filters.endpoint):  # it has an index
+        rows = page(session, filters, before=before, limit=limit)
+        return Found(rows, rows[-1][0].seq if len(rows) == limit else None)
+    read = partial(_part, session, filters)
+    number = OutboundDelivery.seq
+    return read_backwards(session, number, read, number_of=lambda row: row[0].seq, before=before, limit=limit)
+
+
+def recent_events(session: Session, *, limit: int) -> dict[str, list[str]]:
+    """Endpoint → the events of its deliveries, as far as they are among the newest `limit` deliveries."""
+    newest = select(OutboundDelivery.endpoint_id, OutboundDelivery.event).order_by(OutboundDelivery.seq.desc())
+    found: dict[str, set[str]] = {}
+    for endpoint, name in session.execute(newest.limit(limit)):
+        found.setdefault(endpoint, set()).add(name)
+    return {endpoint: sorted(names) for endpoint, names in found.items()}
 
 
 def oldest(session: Session, filters: DeliveryFilter, *, after: int, limit: int) -> Sequence[OutboundDelivery]:
@@ -152,6 +173,11 @@ def trim_attempts(session: Session, delivery_id: str, *, below: int) -> None:
 
 def _endpoint(id: str):
     return select(OutboundEndpoint).where(OutboundEndpoint.id == id)
+
+
+def _part(session: Session, filters: DeliveryFilter, within: ColumnElement[bool], limit: int) -> list[Logged]:
+    statement = _joined().where(*filters.clauses(), within).order_by(OutboundDelivery.seq.desc())
+    return [(delivery, TaskState(state)) for delivery, state in session.execute(statement.limit(limit))]
 
 
 def _joined():

@@ -76,6 +76,6 @@ def test_a_search_of_the_newest_tasks_reads_no_index_of_what_most_tasks_have(lon
         found = scan(session, Filter(states=(TaskState.COMPLETED,)), before=None, limit=5)
     event.remove(long_history.engine, "before_cursor_execute", note)
 
-    assert [run.id for run in found.runs] == [f"ended-{ENDED - number}" for number in range(1, 6)]
+    assert [run.id for run in found.rows] == [f"ended-{ENDED - number}" for number in range(1, 6)]
     plan = plan_of(long_history, *executed[-1])
     assert ("INTEGER PRIMARY KEY" if long_history.is_sqlite else "task_runs_pkey") in plan

@@ -10,7 +10,8 @@ from sqlalchemy import insert
 
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
-from laneway.platform.db.queries.scan import Found, scan
+from laneway.platform.db.queries.backwards import Found
+from laneway.platform.db.queries.scan import scan
 from laneway.platform.db.queries.search import Filter, page
 from laneway.platform.db.session import Database
 from laneway.platform.history.adoption import run_from_call
@@ -36,7 +37,7 @@ def history(database: Database) -> Database:
     return database
 
 
-def look(history: Database, which: Filter, *, before: int | None = None, seconds: float = 10.0) -> Found:
+def look(history: Database, which: Filter, *, before: int | None = None, seconds: float = 10.0) -> Found[TaskRun]:
     with history.reading() as session:
         return scan(session, which, before=before, limit=4, seconds=seconds)
 
@@ -56,7 +57,7 @@ def test_its_pages_are_those_of_an_ordinary_search(history: Database, which: Fil
     found, before = list[str](), None
     for _ in range(4):
         part = look(history, which, before=before)
-        found += [run.id for run in part.runs]
+        found += [run.id for run in part.rows]
         before = part.next
         if before is None:
             break
@@ -71,7 +72,7 @@ def test_a_search_that_takes_too_long_says_where_to_go_on(history: Database) -> 
     which, found, before, calls = Filter(text="needle"), list[str](), None, 0
     while True:
         part = look(history, which, before=before, seconds=0.0)
-        found += [run.id for run in part.runs]
+        found += [run.id for run in part.rows]
         before, calls = part.next, calls + 1
         if before is None:
             break
