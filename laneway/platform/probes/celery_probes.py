@@ -15,10 +15,10 @@ from celery import Celery, bootsteps
 from celery.concurrency.solo import TaskPool as SoloPool  # pyright: ignore[reportMissingTypeStubs]
 from celery.signals import beat_init, worker_init, worker_shutting_down
 
+from laneway.platform.current import current_platform
 from laneway.platform.errors import ConfigError
 from laneway.platform.logging import logger
 from laneway.platform.operations.bounded_calls import RecentCall
-from laneway.platform.platform import current_platform
 from laneway.platform.probes.main_loop import MainLoop
 from laneway.platform.probes.server import ProbeServer
 from laneway.platform.schedules.scheduler import BeatScheduler
