@@ -31,7 +31,10 @@ PUBLIC = {
 }
 """The routes that everybody may use: probes, what is signed, style and scripts, and the pages of a login."""
 SCOPES = {*Scope, "tasks:submit:process_document_task", "documents", "leads", "conversations"}
-PAGES: dict[str, str] = {}
+PAGES: dict[str, str] = {
+    "/console/conversations": "conversations",
+    "/console/conversations/{conversation_id:path}": "conversations",
+}
 """The pages of the console that need another scope than `tasks:read`."""
 READ = {
     *("/openapi.json", "/docs", "/stats", "/workers", "/task-names", "/metrics"),
