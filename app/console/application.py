@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.console.pages import conversations
+from app.console.pages import conversations, documents, leads, reports, webhook_events
 
-CONSOLE: Final = (conversations,)
+CONSOLE: Final = (conversations, documents, leads, webhook_events, reports)
 """The modules with the routers of these pages."""

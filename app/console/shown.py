@@ -6,10 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import Query
+from fastapi import Path, Query
 
 from app.api.scopes import CONVERSATIONS, DOCUMENTS
 from app.services.container import Services
+from laneway.api.deps import NO_NULL
 from laneway.console.rendering import Pages
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
@@ -28,6 +29,8 @@ LARGEST: Final = 20_000
 
 Word = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
 """A filter; an empty one selects all."""
+Id = Annotated[str, Path(min_length=1, max_length=200, pattern=NO_NULL)]
+"""What a person may write as an id. One that cannot exist is not found, and the page says so."""
 
 pages = Pages("app.console")
 

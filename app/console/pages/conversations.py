@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from app.api.deps import ConversationId, ServicesDep
+from app.api.deps import ServicesDep
 from app.api.scopes import CONVERSATIONS
-from app.console.shown import GROUP, PAGE, Word, pages, rights, tasks_of
+from app.console.shown import GROUP, PAGE, Id, Word, pages, rights, tasks_of
 from app.services.container import Services
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown
@@ -56,7 +56,7 @@ async def show_conversations(
 
 @router.get("/{conversation_id:path}", dependencies=[OnlyKnown])
 async def show_conversation_page(
-    conversation_id: ConversationId,
+    conversation_id: Id,
     request: Request,
     services: ServicesDep,
     before: Annotated[int | None, Query(ge=1, le=LAST_ID)] = None,

@@ -32,8 +32,10 @@ PUBLIC = {
 """The routes that everybody may use: probes, what is signed, style and scripts, and the pages of a login."""
 SCOPES = {*Scope, "tasks:submit:process_document_task", "documents", "leads", "conversations"}
 PAGES: dict[str, str] = {
-    "/console/conversations": "conversations",
-    "/console/conversations/{conversation_id:path}": "conversations",
+    **dict.fromkeys(("/console/conversations", "/console/conversations/{conversation_id:path}"), "conversations"),
+    **dict.fromkeys(("/console/documents", "/console/documents/{document_id:path}"), "documents"),
+    **dict.fromkeys(("/console/leads", "/console/leads/{lead_id:path}"), "leads"),
+    **dict.fromkeys(("/console/webhook-events", "/console/webhook-events/{number:int}"), Scope.WEBHOOKS),
 }
 """The pages of the console that need another scope than `tasks:read`."""
 READ = {
