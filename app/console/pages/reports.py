@@ -51,9 +51,9 @@ TITLES: Final[dict[str, str]] = {
     ReportKind.WEEKLY_WORKFLOWS: "Workflows of a week",
 }
 REQUESTS: Final = (
-    ("Conversations of a day", {"kind": "conversations", "hours": 24}),
-    ("Conversations of a week", {"kind": "conversations", "hours": 168}),
-    ("Tasks of a day", {"kind": "performance", "hours": 24}),
+    ("Request: conversations of a day", {"kind": "conversations", "hours": 24}),
+    ("Request: conversations of a week", {"kind": "conversations", "hours": 168}),
+    ("Request: tasks of a day", {"kind": "performance", "hours": 24}),
 )
 """The reports that can be requested here: the text of the button, and the body of the request."""
 
