@@ -86,7 +86,7 @@ def test_a_report_on_tasks_shows_each_name_and_queue(api: Api, page: Page) -> No
     api.services.analytics.performance_report("r-1", **period())
     html = page(f"{LIST}/r-1")
 
-    assert html.count('<th scope="row" class="whole">') == 3
+    assert html.count('<th scope="row" class="cut"') == 3
     assert "process_conversation_message_task</th>" in html
     assert ">conversations</th>" in html
 
