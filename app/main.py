@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from app.api.routers import analytics, chat, conversations, documents, leads, webhook_events, webhooks
+from app.console import application
 from app.core.celery_app import celery_app
 from app.core.settings import Settings, settings
 from app.services.container import Services
 from laneway.api.app import ROUTERS, make_api
-from laneway.console.library import CONSOLE
+from laneway.console import library
 from laneway.platform.celery_app import load_tasks_or_exit
 
 DESCRIPTION = (
@@ -25,7 +26,7 @@ def create_app(config: Settings) -> FastAPI:
     load_tasks_or_exit(celery_app)
     return make_api(
         Services(config, celery_app),
-        (*DOMAINS, *ROUTERS, *CONSOLE),
+        (*DOMAINS, *ROUTERS, *library.CONSOLE, *application.CONSOLE),
         title="Laneway",
         description=DESCRIPTION,
         at_start=_log_problems,

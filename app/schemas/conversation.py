@@ -170,3 +170,16 @@ class ConversationView(Response):
     messages: list[MessageView]
     total_messages: int
     unanswered: int = Field(description="Accepted messages whose tasks have not ended yet")
+
+
+class ConversationHead(Response):
+    """A conversation in a list."""
+
+    conversation_id: str
+    channel: str
+    status: str
+    customer: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    newest_role: str | None = Field(description="Who wrote the newest message; null without a message")
+    newest_message: str = Field(description="Its first characters")

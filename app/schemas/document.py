@@ -100,6 +100,13 @@ class DocumentView(Response):
     updated_at: datetime
 
 
+class PassageView(Response):
+    """A piece of a document's text, as replies cite it."""
+
+    position: int
+    text: str
+
+
 class DocumentPage(Response):
     """A page of documents, ordered by id."""
 

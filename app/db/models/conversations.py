@@ -15,6 +15,7 @@ class Conversation(Base):
     """A conversation with one customer."""
 
     __tablename__ = "conversations"
+    __table_args__ = (Index("ix_conversations_status", "status", "updated_at"),)
 
     id: Mapped[str] = mapped_column(String(155), primary_key=True)
     channel: Mapped[str] = mapped_column(String(32))

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db.models import Conversation, Message
 
 AWAITING_CUSTOMER, OPEN = "awaiting_customer", "open"
+
+
+class Excerpt(NamedTuple):
+    """The beginning of a message."""
+
+    role: str
+    text: str
 
 
 def find(session: Session, id: str) -> Conversation | None:
@@ -70,6 +77,28 @@ def count_messages(session: Session, conversation_id: str) -> int:
     return (
         session.scalar(select(func.count()).select_from(Message).where(Message.conversation_id == conversation_id)) or 0
     )
+
+
+def page(
+    session: Session, *, status: str | None, before: tuple[datetime, str] | None, limit: int
+) -> Sequence[Conversation]:
+    """Conversations, those that changed last first. `before`: time and id of the last one of the page before."""
+    changed, id = Conversation.updated_at, Conversation.id
+    statement = select(Conversation).order_by(changed.desc(), id.desc()).limit(limit)
+    if status is not None:
+        statement = statement.where(Conversation.status == status)
+    if before is not None:
+        statement = statement.where(changed <= before[0], or_(changed < before[0], id < before[1]))
+    return session.scalars(statement).all()
+
+
+def excerpts(session: Session, ids: Sequence[str], *, length: int) -> Mapping[str, Excerpt]:
+    """Conversation → the first `length` characters of its newest turn."""
+    newest = select(func.max(Message.id)).where(Message.conversation_id == Conversation.id).scalar_subquery()
+    chosen = select(newest).where(Conversation.id.in_(ids))
+    columns = Message.conversation_id, Message.role, func.substr(Message.text, 1, length)
+    rows = session.execute(select(*columns).where(Message.id.in_(chosen)))
+    return {id: Excerpt(role, text) for id, role, text in rows}
 
 
 def idle(session: Session, *, before: datetime, limit: int) -> Sequence[tuple[str, int]]:

@@ -83,6 +83,15 @@ def delete_document(session: Session, id: str) -> bool:
     return session.scalar(delete(Document).where(Document.id == id).returning(Document.id)) is not None
 
 
+def texts(session: Session, document_id: str, *, start: int, limit: int) -> list[tuple[int, str]]:
+    """(position, text) of the passages of a document from a position on."""
+    chosen = Passage.document_id == document_id, Passage.position >= start
+    rows = session.execute(
+        select(Passage.position, Passage.text).where(*chosen).order_by(Passage.position).limit(limit)
+    )
+    return [(position, text) for position, text in rows]
+
+
 def titles(session: Session, *, limit: int) -> list[str]:
     """Titles of documents with passages, those stored last first, each once."""
     newest = func.max(Document.updated_at)

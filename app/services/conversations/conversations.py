@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, Final
 
@@ -13,7 +13,14 @@ from sqlalchemy.orm import Session
 from app.core.settings import Settings
 from app.db.models import Conversation, Message
 from app.db.queries import conversations as repository
-from app.schemas.conversation import Continuation, ConversationMessage, ConversationView, Interaction, MessageView
+from app.schemas.conversation import (
+    Continuation,
+    ConversationHead,
+    ConversationMessage,
+    ConversationView,
+    Interaction,
+    MessageView,
+)
 from app.schemas.outbound_events import MESSAGE_CREATED
 from app.services.conversations.responders import Reply, Responder, SourcePassage, Turn
 from app.services.documents.passage_store import PassageStore
@@ -32,6 +39,9 @@ HISTORY_TURNS: Final = 20
 """Number of turns that a responder sees."""
 FOLLOW_UP_BATCH: Final = 200
 """The most reminders that one run of the schedule queues."""
+
+EXCERPT: Final = 200
+"""Characters of the newest message in a list of conversations."""
 
 Progress = Callable[[float, str], None]
 
@@ -153,6 +163,18 @@ class Conversations:
                 raise NotFound("conversation", id)
             turns = repository.newest(session, id, limit=limit, before_id=before)
             return _view(id, conversation, turns, total=repository.count_messages(session, id), waiting=waiting)
+
+    def page(
+        self, *, status: str | None = None, before: tuple[datetime, str] | None = None, limit: int
+    ) -> list[ConversationHead]:
+        """Conversations, those that changed last first.
+
+        `before`: `updated_at` and `conversation_id` of the last one of the page before.
+        """
+        with self._database.reading() as session:
+            found = repository.page(session, status=status, before=before, limit=limit)
+            newest = repository.excerpts(session, [each.id for each in found], length=EXCERPT)
+        return [_head(each, newest.get(each.id)) for each in found]
 
     def _store_customer_message(
         self, payload: ConversationMessage | Interaction, *, task_id: str, message_id: str
@@ -319,6 +341,19 @@ def _result(message: Message) -> dict[str, Any]:
         "prompt_tokens": message.prompt_tokens,
         "completion_tokens": message.completion_tokens,
     }
+
+
+def _head(conversation: Conversation, newest: repository.Excerpt | None) -> ConversationHead:
+    return ConversationHead(
+        conversation_id=conversation.id,
+        channel=conversation.channel,
+        status=conversation.status,
+        customer=conversation.customer,
+        created_at=conversation.created_at,
+        updated_at=conversation.updated_at,
+        newest_role=newest.role if newest else None,
+        newest_message=newest.text if newest else "",
+    )
 
 
 def _view(

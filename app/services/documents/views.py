@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from app.db.models import Document
 from app.db.queries import documents as repository
-from app.schemas.document import DocumentPage, DocumentQueueStats, DocumentState, DocumentView
+from app.db.queries import passages
+from app.schemas.document import DocumentPage, DocumentQueueStats, DocumentState, DocumentView, PassageView
 from app.services.documents.documents import require_ingestion
 from app.services.task_manager import TaskManager
 from laneway.platform import clock
@@ -32,6 +33,12 @@ class DocumentViews:
         if document is None:
             raise NotFound("document", document_id)
         return self._views([document])[0]
+
+    def passages(self, document_id: str, *, start: int, limit: int) -> list[PassageView]:
+        """The passages of a document from a position on; none if there is no such document."""
+        with self._database.reading() as session:
+            found = passages.texts(session, document_id, start=start, limit=limit)
+        return [PassageView(position=position, text=text) for position, text in found]
 
     def page(
         self, *, state: DocumentState | None = None, user_id: str | None = None, after: str | None = None, limit: int

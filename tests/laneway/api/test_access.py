@@ -39,6 +39,10 @@ PAGES: dict[str, str] = {
     "/console/webhooks/destinations": Scope.WEBHOOKS,
     "/console/webhooks/deliveries": Scope.WEBHOOKS,
     "/console/webhooks/deliveries/{delivery_id:path}": Scope.WEBHOOKS,
+    **dict.fromkeys(("/console/conversations", "/console/conversations/{conversation_id:path}"), "conversations"),
+    **dict.fromkeys(("/console/documents", "/console/documents/{document_id:path}"), "documents"),
+    **dict.fromkeys(("/console/leads", "/console/leads/{lead_id:path}"), "leads"),
+    **dict.fromkeys(("/console/webhook-events", "/console/webhook-events/{number:int}"), Scope.WEBHOOKS),
 }
 """The pages of the console that need another scope than `tasks:read`."""
 READ = {
