@@ -18,7 +18,7 @@ from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown
 from laneway.api.navigation import NavigationEntry
 from laneway.api.parameters import LAST_ID, Timestamp
-from laneway.console.rendering import path_of
+from laneway.console.rendering import PageRoute, path_of
 from laneway.platform import clock
 
 router = APIRouter(

@@ -26,6 +26,7 @@ from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown
 from laneway.api.navigation import NavigationEntry
 from laneway.api.parameters import Timestamp
+from laneway.console.rendering import PageRoute
 from laneway.platform import clock
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope

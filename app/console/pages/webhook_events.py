@@ -19,6 +19,7 @@ from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown
 from laneway.api.navigation import NavigationEntry
 from laneway.api.parameters import LAST_ID
+from laneway.console.rendering import PageRoute
 from laneway.platform.access.scopes import Scope
 from laneway.platform.logging import without_secrets
 
