@@ -1,6 +1,7 @@
 """Fixtures for every suite: real servers, started once a session."""
 
 import gc
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -59,6 +60,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         f"live-{item.callspec.params['live']}" if "live" in used else str(item.path.relative_to(item.config.rootpath))
     )
     item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect the tests without garbage collections: they would look through thousands of objects that all stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool, SSLConnection
+from redis.driver_info import DriverInfo
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
@@ -20,6 +21,8 @@ from laneway.engine.errors import InvalidUrl
 SENTINEL_PORT = 26379
 SENTINEL_SECONDS = 2.0
 """Default timeout for connecting to a Sentinel and for its reply. It is short, because another Sentinel may reply."""
+_DRIVER = DriverInfo()
+"""What a connection tells the server of itself. Otherwise redis-py reads its own version from the disk for each."""
 _TCP_ONLY = ("socket_keepalive", "socket_keepalive_options", "socket_connect_timeout")
 _SENTINEL_SETTINGS = ("master_name", "min_other_sentinels", "sentinel_kwargs")
 
@@ -31,6 +34,7 @@ def make_pool(url: str, **settings: Any) -> ConnectionPool:
     for `redis://` and `sentinel://` too.
     """
     sentinel_settings = {name: settings.pop(name) for name in _SENTINEL_SETTINGS if name in settings}
+    settings.setdefault("driver_info", _DRIVER)
     tls = bool(settings.pop("ssl", False)) or any(name.startswith("ssl_") for name in settings)
     scheme = url.partition("://")[0]
     if scheme == "sentinel":

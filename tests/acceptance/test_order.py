@@ -9,12 +9,13 @@ from itertools import pairwise
 from laneway.engine import MessageState
 from laneway.platform.db.models import TaskRun
 from laneway.schemas.task import TaskState
+from tests.fixtures.budget import budget
 from tests.fixtures.site import Site, seconds_between
 from tests.fixtures.tasks_for_tests import FAILING, GATED
 
 Report = Callable[[str, object], None]
 
-CONVERSATIONS, MESSAGES = 10, 20
+CONVERSATIONS, MESSAGES = 10, budget(short=10, long=20)
 
 
 def test_three_workers_answer_the_messages_of_a_conversation_in_order_and_one_at_a_time(
@@ -74,7 +75,7 @@ def test_later_messages_of_a_conversation_wait_for_a_retried_one(site: Site) -> 
 
     assert site.until(other).state == TaskState.COMPLETED
     site.until_event("began", second)
-    assert site.row(first).state == TaskState.COMPLETED
+    assert site.until(first).state == TaskState.COMPLETED
     assert site.services.tasks.status(third).waiting_for == f"an earlier task of conversation_id:k (task {second})"
     gate.open()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ import redis
 
 from app.core.settings import ROOT
 from laneway.engine import Engine, Message
+from tests.fixtures.shell import run_program
 from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
 
@@ -46,17 +46,9 @@ class Production:
 
     def run(self, *words: str, folder: Path | None = None, code: int = 0, **more: str) -> str:
         """Run `laneway …`; its output. Fails with the output when the exit code is another one."""
-        ran = subprocess.run(
-            [sys.executable, "-m", "laneway.cli.main", *words],
-            cwd=folder or self.folder,
-            env=self._environment | more,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=SECONDS,
-        )
-        assert ran.returncode == code, (ran.stdout + ran.stderr)[-4000:]
-        return ran.stdout if code == 0 else ran.stderr
+        ran = run_program(*words, environment=self._environment | more, folder=folder or self.folder)
+        assert ran.code == code, (ran.out + ran.err)[-4000:]
+        return ran.out if code == 0 else ran.err
 
     def start(self) -> psutil.Popen:
         """Start `laneway up`."""

@@ -6,8 +6,6 @@ import importlib
 import json
 import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from laneway.platform.settings import Group
 from scripts.reference.commands_page import every_command
 from scripts.reference.python_page import PACKAGES
 from scripts.reference.settings_page import descriptions
+from tests.fixtures.forked import run_forked
 
 LOADED = re.compile(r"<(?:script|img|iframe)[^>]*\ssrc=\"?([^\s\">]+)|<link[^>]*\shref=\"?([^\s\">]+)")
 DOCS = ROOT / "docs"
@@ -53,11 +52,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(*words: str) -> str:
     """Run Python in the project's folder; it must end well. Returns what it printed."""
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{' '.join(words)}:\n{done.stdout}{done.stderr}"
-    return done.stdout
+    ended = run_forked(["python", *words], folder=ROOT, environment=environment)
+    assert ended.returncode == 0, f"{' '.join(words)}:\n{ended.output}"
+    return ended.output
 
 
 def openapi_of_a_process_without_the_tests() -> Any:

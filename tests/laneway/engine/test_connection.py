@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import pytest
+import redis
 from redis.exceptions import ResponseError
 
 from laneway.engine import Engine, ServerLost
 from laneway.engine.connection import MAX_UNREAD, RawConnection
+from laneway.engine.url import make_pool
 from tests.fixtures.valkey import RunningValkey
 
 
@@ -67,3 +69,12 @@ def test_a_connection_that_only_posts_leaves_few_replies_on_the_server(connectio
         connection.post(("RPUSH", "list", number))
         assert connection._posted <= MAX_UNREAD
     assert connection.call("LLEN", "list") == MAX_UNREAD * 20
+
+
+def test_the_server_is_told_which_library_connects_and_its_version_is_read_once(
+    connection: RawConnection, valkey: RunningValkey
+) -> None:
+    one, other = (make_pool(valkey.url(number)).connection_kwargs["driver_info"] for number in (1, 2))
+
+    assert b" lib-name=redis-py lib-ver=%s " % redis.__version__.encode() in connection.call("CLIENT", "INFO") + b" "
+    assert one is other

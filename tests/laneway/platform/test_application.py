@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,19 +146,6 @@ print(application().celery, app.main, sorted(own), sorted(app.conf.beat_schedule
 """
 
 
-def run(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in the folder of a project."""
-    return subprocess.run(
-        [sys.executable, *argv],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-
-
 def start(folder: Path, *argv: str) -> Ended:
     """Run a program in the folder of a project."""
     return run_forked(argv, folder=folder, environment=environment(folder))
@@ -177,13 +163,13 @@ def make_project(folder: Path, section: str = 'tasks = ["shop_tasks"]\n', tasks:
 def test_the_library_makes_the_celery_app(tmp_path: Path) -> None:
     make_project(tmp_path, 'name = "shop"\ntasks = ["shop_tasks"]\n')
 
-    ran = run(tmp_path, "-c", SHOW)
+    ran = start(tmp_path, "python", "-c", SHOW)
 
-    assert ran.stdout == (
+    assert ran.output == (
         "laneway.platform.project:celery_app shop ['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.cleanup', "
         "'tell_about_alerts'] "
         "['laneway.alerts', 'laneway.cleanup'] ['default']\n"
-    ), ran.stderr
+    )
 
 
 @pytest.mark.parametrize("broker", ["redis://localhost:1/0", "redis://127.0.0.1:1"])
@@ -191,13 +177,13 @@ def test_a_celery_app_of_the_project_is_configured_and_keeps_its_tasks(tmp_path:
     make_project(tmp_path, 'celery = "shop_celery:app"\ntasks = ["shop_tasks"]\n')
     (tmp_path / "shop_celery.py").write_text(PLAIN_CELERY.format(broker=broker), "utf-8")
 
-    ran = run(tmp_path, "-c", SHOW)
+    ran = start(tmp_path, "python", "-c", SHOW)
 
-    assert ran.stdout == (
+    assert ran.output == (
         "laneway.platform.project:celery_app shop "
         "['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.cleanup', 'shop.plain', 'tell_about_alerts'] "
         "['laneway.alerts', 'laneway.cleanup', 'own'] ['default']\n"
-    ), ran.stderr
+    )
 
 
 def test_a_celery_app_with_another_broker_is_refused(tmp_path: Path) -> None:

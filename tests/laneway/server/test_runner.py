@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -14,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.core.settings import ROOT
+from tests.fixtures.forked import ForkedProcess
 from tests.laneway.server.test_child_process import has_ended
 
 TIMEOUT = 30
@@ -24,8 +25,9 @@ class Up:
 
     def __init__(self, folder: Path, *words: str, stdout: int) -> None:
         self.folder = folder
-        argv = [sys.executable, "-m", "tests.laneway.server.standin", str(folder), *words]
-        self.process = subprocess.Popen(argv, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True)
+        argv = ["python", "-m", "tests.laneway.server.standin", str(folder), *words]
+        with os.fdopen(stdout, "wb", closefd=False) as output:
+            self.process = ForkedProcess(argv, folder=ROOT, environment=os.environ, output=output, platform=True)
 
     def events(self) -> list[tuple[str, ...]]:
         path = self.folder / "events"

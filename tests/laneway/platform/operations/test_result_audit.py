@@ -22,6 +22,7 @@ from laneway.platform.operations.audit import Audit, AuditReport
 from laneway.platform.operations.result_audit import ResultProblem
 from laneway.schemas.task import TaskState
 from tests.fixtures.attempts import EngineDriver, LedgerDriver, ledger_driver
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.platform import Environment, MovableClock, Platform, celery_on, settings_for
 from tests.fixtures.valkey import RedisUrls, RunningValkey
 
@@ -214,6 +215,7 @@ def test_a_result_that_says_started_of_a_finished_task_is_replaced(harness: Resu
     assert harness.result(id) == {"done": True}
 
 
+@ONE_DATABASE
 def test_an_unreadable_result_is_reported_and_replaced(harness: ResultHarness) -> None:
     id = harness.end_task()
     harness.app.backend.client.set(harness.key(id), b'\x80{"status"\x00')
@@ -223,6 +225,7 @@ def test_an_unreadable_result_is_reported_and_replaced(harness: ResultHarness) -
     assert harness.result(id) == {"done": True}
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("payload", ["{", "[]", '{"status": 5}', '{"status": "FAILURE", "result": 7, "date_done": 7}'])
 def test_no_stored_result_of_an_unfinished_task_breaks_the_audit(harness: ResultHarness, payload: str) -> None:
     attempt = harness.start_task()
@@ -232,6 +235,7 @@ def test_no_stored_result_of_an_unfinished_task_breaks_the_audit(harness: Result
     assert len(harness.audit(repair=True).unaccounted) == ("FAILURE" in payload)
 
 
+@ONE_DATABASE
 def test_a_compressed_result_is_read(harness: ResultHarness) -> None:
     harness.app.backend.compression = "gzip"
     harness.end_task()

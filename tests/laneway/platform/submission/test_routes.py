@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.platform.submission.routes import TaskRoutes, registered_routes
 from laneway.platform.task_messages import TaskMessages
+from tests.fixtures.forked import run_forked
 from tests.fixtures.platform import Platform
 
 ROOT = Path(laneway.__file__).parent.parent
@@ -115,9 +114,9 @@ def test_on_kombus_redis_transport_the_priority_counts_the_other_way_and_there_i
 
 
 def test_celery_call_sends_a_task_to_its_queue(platform: Platform) -> None:
-    command = [sys.executable, "-m", "celery", "-A", "app.core.celery_app:celery_app", "call", MESSAGE]
+    command = ["celery", "-A", "app.core.celery_app:celery_app", "call", MESSAGE, "--kwargs", json.dumps(PAYLOAD)]
 
-    subprocess.run([*command, "--kwargs", json.dumps(PAYLOAD)], cwd=ROOT, env=os.environ, check=True, timeout=120)
+    assert run_forked(command, folder=ROOT, environment=os.environ).returncode == 0
 
     assert only(platform).key == "conversation_id:c-1"
 
