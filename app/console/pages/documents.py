@@ -17,6 +17,7 @@ from app.services.container import Services
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown
 from laneway.api.navigation import NavigationEntry
+from laneway.console.rendering import PageRoute
 
 router = APIRouter(
     prefix="/console/documents",

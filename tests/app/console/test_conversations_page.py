@@ -13,7 +13,7 @@ from app.db.queries import conversations as repository
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
 from tests.app.console.conftest import ESCAPED, HOSTILE, Page
-from tests.fixtures.api_calls import Api, problem
+from tests.fixtures.api_calls import Api, refused
 
 LIST = "/console/conversations"
 
@@ -63,8 +63,8 @@ def test_the_list_is_filtered_by_who_waits_for_a_reply(api: Api, page: Page) -> 
 
     assert "conv-answered" not in page(f"{LIST}?status=open")
     assert "conv-open" not in page(f"{LIST}?status=awaiting_customer")
-    problem(api.http.get(f"{LIST}?status=odd"), 422)
-    problem(api.http.get(f"{LIST}?stat=open"), 422)
+    refused(api, f"{LIST}?status=odd", 422)
+    refused(api, f"{LIST}?stat=open", 422)
 
 
 def test_pages_of_the_list_follow_each_other_also_when_many_changed_at_once(api: Api) -> None:

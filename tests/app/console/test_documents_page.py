@@ -9,7 +9,7 @@ from sqlalchemy import insert, update
 from app.db.models import Document
 from laneway.platform import clock
 from tests.app.console.conftest import ESCAPED, HOSTILE, Page
-from tests.fixtures.api_calls import Api, problem
+from tests.fixtures.api_calls import Api, refused
 from tests.fixtures.emptied import ONE_DATABASE
 
 LIST = "/console/documents"
@@ -54,8 +54,8 @@ def test_the_list_shows_states_and_errors_and_is_filtered(api: Api, page: Page) 
     assert "No document matches." in page(f"{LIST}?state=cancelled")
     assert "lost-one" not in page(f"{LIST}?state=processed")
     assert "good.md" not in page(f"{LIST}?after=good.md").split('id="live"')[1].split("</table>")[0]
-    problem(api.http.get(f"{LIST}?state=odd"), 422)
-    problem(api.http.get(f"{LIST}?odd=1"), 422)
+    refused(api, f"{LIST}?state=odd", 422)
+    refused(api, f"{LIST}?odd=1", 422)
 
 
 def test_a_full_page_leads_to_the_next_one(api: Api, page: Page) -> None:

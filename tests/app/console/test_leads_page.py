@@ -11,7 +11,7 @@ from app.api.scopes import CONVERSATIONS, LEADS
 from app.db.models import Lead
 from laneway.platform.access.scopes import Scope
 from tests.app.console.conftest import ESCAPED, HOSTILE, Page
-from tests.fixtures.api_calls import Api, problem
+from tests.fixtures.api_calls import Api, refused
 from tests.fixtures.emptied import ONE_DATABASE
 
 LIST = "/console/leads"
@@ -46,8 +46,8 @@ def test_the_list_shows_who_it_is_and_whether_the_crm_has_it(api: Api, page: Pag
     assert "lead-1" in page(f"{LIST}?state=pending&source=api")
     assert "No lead matches." in page(f"{LIST}?state=synced")
     assert "No lead matches." in page(f"{LIST}?source=google")
-    problem(api.http.get(f"{LIST}?state=odd"), 422)
-    problem(api.http.get(f"{LIST}?odd=1"), 422)
+    refused(api, f"{LIST}?state=odd", 422)
+    refused(api, f"{LIST}?odd=1", 422)
 
 
 def test_a_lead_shows_its_content_its_record_and_its_tasks(api: Api, page: Page) -> None:

@@ -14,7 +14,7 @@ from app.schemas.conversation import ConversationMessage
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
 from tests.app.console.conftest import ESCAPED, HOSTILE, Page
-from tests.fixtures.api_calls import Api, problem, say
+from tests.fixtures.api_calls import Api, refused, say
 from tests.fixtures.emptied import ONE_DATABASE
 
 LIST = "/console/reports"
@@ -65,8 +65,8 @@ def test_the_list_is_filtered_and_leads_to_older_reports(api: Api, page: Page) -
     assert f'"{LIST}/old"' in page(f"{LIST}?before={older}")
     assert f'"{LIST}/old"' in page(f"{LIST}?kind=weekly_workflows")
     assert "No report matches." in page(f"{LIST}?kind=conversation_analysis")
-    problem(api.http.get(f"{LIST}?kind=odd"), 422)
-    problem(api.http.get(f"{LIST}?odd=1"), 422)
+    refused(api, f"{LIST}?kind=odd", 422)
+    refused(api, f"{LIST}?odd=1", 422)
 
 
 def test_a_report_on_conversations_has_a_chart_and_its_figures(api: Api, page: Page) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.app.console.conftest import HOSTILE, Page
 from tests.fixtures.api import MakeApi
-from tests.fixtures.api_calls import Api, problem, signed
+from tests.fixtures.api_calls import Api, refused, signed
 from tests.fixtures.emptied import ONE_DATABASE
 
 LIST = "/console/webhook-events"
@@ -67,8 +67,8 @@ def test_the_list_shows_what_followed_and_is_filtered(api: Api, page: Page) -> N
     assert f'"{LIST}/{low}"' not in page(f"{LIST}?source=shop&rule=orders")
     assert f'"{LIST}/{handled}"' not in page(f"{LIST}?name=stock.low")
     assert "No event matches." in page(f"{LIST}?source=bank")
-    problem(api.http.get(f"{LIST}?state=odd"), 422)
-    problem(api.http.get(f"{LIST}?odd=1"), 422)
+    refused(api, f"{LIST}?state=odd", 422)
+    refused(api, f"{LIST}?odd=1", 422)
 
 
 def test_an_event_in_quarantine_says_why_and_is_replayed_or_discarded(api: Api, page: Page, mapping: Path) -> None:

@@ -10,7 +10,7 @@ from laneway.platform.access.scopes import Scope
 from laneway.platform.access.token_rights import TokenRights
 from laneway.platform.db.models import WorkflowRun, WorkflowStepRun
 from tests.fixtures.api import MakeApi
-from tests.fixtures.api_calls import Api
+from tests.fixtures.api_calls import Api, refused
 
 INPUTS = {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}
 HOSTILE = "<script>alert(1)</script>"
@@ -35,13 +35,6 @@ def page(api: Api, address: str, headers: dict[str, str] | None = None) -> str:
     """The HTML of a page."""
     answer = api.http.get(address, headers=headers)
     assert answer.status_code == 200, answer.text
-    return answer.text
-
-
-def refused(api: Api, address: str, status: int) -> str:
-    """The page that says what is wrong with an address."""
-    answer = api.http.get(address)
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8"), answer.text
     return answer.text
 
 
