@@ -12,8 +12,8 @@ from app.db.models import Conversation
 from app.db.queries import conversations as repository
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
-from tests.app.console.conftest import ESCAPED, HOSTILE, Page
 from tests.fixtures.api_calls import Api, refused
+from tests.fixtures.console_pages import ESCAPED, HOSTILE, Page
 
 LIST = "/console/conversations"
 

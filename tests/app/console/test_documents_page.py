@@ -8,8 +8,8 @@ from sqlalchemy import insert, update
 
 from app.db.models import Document
 from laneway.platform import clock
-from tests.app.console.conftest import ESCAPED, HOSTILE, Page
 from tests.fixtures.api_calls import Api, refused
+from tests.fixtures.console_pages import ESCAPED, HOSTILE, Page
 from tests.fixtures.emptied import ONE_DATABASE
 
 LIST = "/console/documents"

@@ -10,8 +10,8 @@ from sqlalchemy import update
 from app.api.scopes import CONVERSATIONS, LEADS
 from app.db.models import Lead
 from laneway.platform.access.scopes import Scope
-from tests.app.console.conftest import ESCAPED, HOSTILE, Page
 from tests.fixtures.api_calls import Api, refused
+from tests.fixtures.console_pages import ESCAPED, HOSTILE, Page
 from tests.fixtures.emptied import ONE_DATABASE
 
 LIST = "/console/leads"

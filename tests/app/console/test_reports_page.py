@@ -13,8 +13,8 @@ from app.db.queries import analytics as repository
 from app.schemas.conversation import ConversationMessage
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
-from tests.app.console.conftest import ESCAPED, HOSTILE, Page
 from tests.fixtures.api_calls import Api, refused, say
+from tests.fixtures.console_pages import ESCAPED, HOSTILE, Page
 from tests.fixtures.emptied import ONE_DATABASE
 
 LIST = "/console/reports"

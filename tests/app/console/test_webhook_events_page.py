@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.app.console.conftest import HOSTILE, Page
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import Api, refused, signed
+from tests.fixtures.console_pages import HOSTILE, Page
 from tests.fixtures.emptied import ONE_DATABASE
 
 LIST = "/console/webhook-events"
