@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -37,6 +37,8 @@ EVENTS: Final = 500
 """Newest events that are shown."""
 WIDTH: Final = 1000
 """Units of the timeline."""
+SHORTEST: Final = 5.0
+"""Seconds of the timeline of a task that is not over."""
 
 
 @router.get("/{task_id:path}")
@@ -98,8 +100,11 @@ class Bar:
 
 
 def timeline(task: TaskDetails, attempts: Sequence[AttemptView], *, now: datetime) -> list[Bar]:
-    """Waiting and running from the acceptance to the end, to scale."""
-    end = task.finished_at or now
+    """Waiting and running from the acceptance to the end, to scale.
+
+    Until the task is over, the end is a little later than now: an open page is not sent again each second.
+    """
+    end = task.finished_at or task.accepted_at + timedelta(seconds=_scale((now - task.accepted_at).total_seconds()))
     whole = max((end - task.accepted_at).total_seconds(), 0.001)
 
     def at(moment: datetime) -> float:
@@ -111,11 +116,21 @@ def timeline(task: TaskDetails, attempts: Sequence[AttemptView], *, now: datetim
             bars.append(_bar("wait", at(cursor), at(attempt.started_at), "waited", cursor, attempt.started_at))
         ended = attempt.ended_at or end
         title = f"attempt {attempt.number}: {attempt.outcome or 'running'}"
-        bars.append(_bar(f"run {_look(attempt)}", at(attempt.started_at), at(ended), title, attempt.started_at, ended))
+        known = attempt.ended_at or task.finished_at
+        bars.append(_bar(f"run {_look(attempt)}", at(attempt.started_at), at(ended), title, attempt.started_at, known))
         cursor = ended
     if end > cursor and (not task.finished_at or not attempts):
-        bars.append(_bar("wait", at(cursor), at(end), "waits" if not task.finished_at else "waited", cursor, end))
+        title = "waited" if task.finished_at else "waits"
+        bars.append(_bar("wait", at(cursor), at(end), title, cursor, task.finished_at))
     return bars
+
+
+def _scale(seconds: float) -> float:
+    """The next one of 5 s and its powers of 1.25."""
+    scale = SHORTEST
+    while scale < seconds:
+        scale *= 1.25
+    return scale
 
 
 def _look(attempt: AttemptView) -> str:
@@ -124,9 +139,10 @@ def _look(attempt: AttemptView) -> str:
     return "failed"
 
 
-def _bar(kind: str, start: float, end: float, title: str, began: datetime, ended: datetime) -> Bar:
-    seconds = (ended - began).total_seconds()
-    return Bar(kind, round(start, 2), round(max(2.0, end - start), 2), f"{title}, {seconds:.3f} s")
+def _bar(kind: str, start: float, end: float, title: str, began: datetime, ended: datetime | None) -> Bar:
+    """`ended`: None: it goes on."""
+    when = f"{(ended - began).total_seconds():.3f} s" if ended else f"since {began:%H:%M:%S} UTC"
+    return Bar(kind, round(start, 2), round(max(2.0, end - start), 2), f"{title}, {when}")
 
 
 def _request(task: TaskDetails) -> dict[str, Any]:
