@@ -73,7 +73,7 @@ def test_every_page_is_sound(console: Site, browser: Browser, width: int, dark: 
             wrong += [f"{address} is wider than {width} px: {each}" for each in found.too_wide()]
         wrong += found.troubles
 
-    assert wrong == []
+    assert wrong == [], "\n".join(wrong)
 
 
 def test_a_hostile_text_is_shown_as_text(console: Site, opened: Tab) -> None:
