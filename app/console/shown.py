@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -15,7 +14,6 @@ from laneway.console.rendering import Pages
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.search import Filter
-from laneway.platform.logging import without_secrets
 from laneway.platform.submission.acceptance import ordering_key
 
 GROUP: Final = "Application"
@@ -24,8 +22,6 @@ PAGE: Final = 50
 """Rows of a list."""
 TASKS: Final = 20
 """Tasks of one thing that its page lists."""
-LARGEST: Final = 20_000
-"""Characters of JSON that are shown of one value."""
 
 Word = Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$")]
 """A filter; an empty one selects all."""
@@ -51,11 +47,3 @@ def tasks_of(services: Services, key: str) -> Mapping[str, Any]:
         return {"tasks": [], "tasks_key": ""}
     found, _ = services.tasks.search(Filter(key=ordering_key(key)), limit=TASKS)
     return {"tasks": found, "tasks_key": ordering_key(key)}
-
-
-def shown_value(value: Any) -> Any:
-    """A value as a page shows it: without secrets, and a hint in place of one that is too large."""
-    size = len(json.dumps(value, default=str))
-    if size > LARGEST:
-        return f"It has {size} characters, too many for this page. The API returns it."
-    return without_secrets(value)

@@ -31,6 +31,9 @@ POLICY: Final = (
 """The Content-Security-Policy of each page: its own files, and no script or style within the page."""
 STREAM: Final = "text/event-stream"
 LIBRARY: Final = "laneway.console"
+LAYOUT: Final = "layout.html"
+LIVE: Final = "live.html"
+"""What a page's template extends: all around a page, or nothing."""
 
 Values = Callable[[], Mapping[str, Any]]
 """Reads what a page shows. It is called in a thread, again and again while the page is open."""
@@ -78,6 +81,7 @@ class Pages:
         platform: Platform = request.app.state.services
         caller = current_caller()
         frame = {
+            "layout": LAYOUT,
             "application": request.app.title,
             "caller": caller,
             "csrf_token": _csrf_token(request, platform),
@@ -89,9 +93,8 @@ class Pages:
         return self._templates.get_template(template).render(frame | dict(values()))
 
     def _block(self, template: str, values: Values) -> str:
-        """The block `live` alone."""
-        found = self._templates.get_template(template)
-        return "".join(found.blocks["live"](found.new_context({"caller": current_caller(), **values()})))
+        """The block `live` alone, with what the template imports."""
+        return self._templates.get_template(template).render(layout=LIVE, caller=current_caller(), **values())
 
     def _stream(self, request: Request, template: str, values: Values) -> Response:
         caller = current_caller()

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.api.deps import ServicesDep
 from app.api.scopes import LEADS
-from app.console.shown import GROUP, PAGE, Id, Word, pages, rights, shown_value, tasks_of
+from app.console.shown import GROUP, PAGE, Id, Word, pages, rights, tasks_of
 from app.schemas.lead import CrmState
 from app.services.container import Services
 from laneway.api.access import requires
@@ -19,6 +19,7 @@ from laneway.api.deps import OnlyKnown
 from laneway.api.navigation import NavigationEntry
 from laneway.api.parameters import LAST_ID
 from laneway.console.rendering import PageRoute, path_of
+from laneway.console.values import shown_value
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
 from laneway.platform.logging import without_secrets

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.api.deps import ReportId, ServicesDep
 from app.console.bars import HEIGHT, WIDTH, bars
-from app.console.shown import GROUP, PAGE, pages, rights, shown_value
+from app.console.shown import GROUP, PAGE, pages, rights
 from app.schemas.analytics import (
     ConversationAnalysisSummary,
     ConversationAnalytics,
@@ -27,6 +27,7 @@ from laneway.api.deps import OnlyKnown
 from laneway.api.navigation import NavigationEntry
 from laneway.api.parameters import Timestamp
 from laneway.console.rendering import PageRoute
+from laneway.console.values import shown_value
 from laneway.platform import clock
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope

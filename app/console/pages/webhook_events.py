@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.api.deps import ServicesDep
 from app.api.routers.webhook_events import EventNumber
-from app.console.shown import GROUP, PAGE, Word, pages, rights, shown_value
+from app.console.shown import GROUP, PAGE, Word, pages, rights
 from app.db.queries.webhooks import EventFilter
 from app.schemas.webhook_event import OPEN, EventState
 from app.services.container import Services
@@ -20,6 +20,7 @@ from laneway.api.deps import OnlyKnown
 from laneway.api.navigation import NavigationEntry
 from laneway.api.parameters import LAST_ID
 from laneway.console.rendering import PageRoute
+from laneway.console.values import shown_value
 from laneway.platform.access.scopes import Scope
 from laneway.platform.logging import without_secrets
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from laneway.console.formats import ago, duration, number, rate
+from laneway.console.rendering import Pages
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
 from laneway.platform.access.token_rights import TokenRights
@@ -57,6 +58,15 @@ def test_an_address_that_is_not_valid_is_told_on_a_page_that_leads_on(api: Api) 
     assert (answer.status_code, answer.headers["content-type"]) == (422, "text/html; charset=utf-8")
     assert "The request is not valid" in answer.text and "query.since: Input should be a valid date" in answer.text
     assert "<b>soon" not in answer.text and 'href="/console/tasks"' in answer.text
+
+
+def test_a_value_that_is_nested_deeply_is_shown() -> None:
+    deep: object = "innermost"
+    for _ in range(150):
+        deep = {"a": [deep]}
+    shown = str(Pages()._templates.globals["ui"].json(deep))  # pyright: ignore[reportPrivateUsage]
+
+    assert "innermost" in shown and shown.count("<details") == 50
 
 
 def test_each_page_allows_its_own_files_and_no_script_within_it(api: Api) -> None:
