@@ -22,6 +22,7 @@ from laneway.console.live import LivePages
 from laneway.platform import clock
 from laneway.platform.access.caller import acting_as, current_caller
 from laneway.platform.errors import PlatformError
+from laneway.platform.logging import without_secrets
 from laneway.platform.platform import Platform
 
 POLICY: Final = (
@@ -51,7 +52,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(FILTERS, path=path_of)
+        self._templates.filters.update(FILTERS, path=path_of, without_secrets=without_secrets)
         self._templates.globals.update(asset=asset, clock=clock, query=query)
         self._templates.globals["ui"] = self._templates.get_template("ui.html").module
 

@@ -97,10 +97,12 @@ def test_a_document_is_processed_again_and_deleted_through_the_api(api: Api, pag
 def test_texts_from_outside_are_shown_as_text(api: Api, page: Page) -> None:
     api.services.passage_store.ingest(document_id="d", title=HOSTILE, text=f"{HOSTILE} is a text.")
     with api.database.transaction() as session:
-        values = {"file_name": HOSTILE, "error": HOSTILE, "error_type": HOSTILE, "problems": [HOSTILE]}
+        error = f"{HOSTILE} postgresql://shop:hunter2@db.example/shop"
+        values = {"file_name": HOSTILE, "error": error, "error_type": HOSTILE, "problems": [error]}
         session.execute(update(Document).values(**values, callback_url="https://a.example/hook?token=hunter2"))
     html = page(f"{LIST}/d")
 
     assert HOSTILE not in html + page(LIST)
     assert html.count(ESCAPED) >= 5
-    assert "https://a.example/hook" in html and "hunter2" not in html
+    assert "https://a.example/hook" in html and "db.example" in html
+    assert "hunter2" not in html + page(LIST)
