@@ -18,6 +18,7 @@ from laneway.cli.board.task_screen import TaskScreen
 from laneway.cli.local_source import LocalSource
 from laneway.cli.remote_source import RemoteSource
 from laneway.cli.source import Source
+from laneway.cli.target import target
 from laneway.schemas.task import TaskState
 from tests.fixtures.shell import Shell
 from tests.fixtures.site import Site
@@ -125,7 +126,10 @@ def test_a_task_is_found_and_cancelled(source: Source, laneway: Shell) -> None:
     assert laneway.state(id) == "cancelled"
 
 
-def test_a_platform_that_is_away_is_said_and_comes_back(laneway: Shell, url: str) -> None:
+def test_a_platform_that_is_away_is_said_and_comes_back(
+    laneway: Shell, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "url", url)
     remote = RemoteSource(url, None)
     api = next(node for node in laneway.site.nodes if node.name == "api" and not node.ended)
 
