@@ -44,7 +44,7 @@ def test_a_server_that_stands_still_is_an_error_soon_within_a_transaction_and_be
         began = monotonic()
         with pytest.raises(DatabaseUnavailable, match="does not answer"):
             answer(platform_database, "SELECT 1")
-        assert monotonic() - began < 5
+        assert monotonic() - began < 20
     wait_until(lambda: is_back(platform_database), seconds=10)
 
 
