@@ -3,24 +3,32 @@
 1. The API listens on a socket of Linux's abstract namespace, which is gone when its process is. The name of the socket
    is a digest of the key in `DATA_DIR/command-key`.
 2. Each side asks the kernel whose process the other one is, and talks to its own user alone.
-3. The command then sends the key. A process of the same user that may not read the file, such as a confined child, is
-   refused.
-4. A message is one line of JSON. The first one of each side is the greeting (`Greeting`).
+3. Every process of the machine can read the name, and another one of the same user may listen there, such as a confined
+   child. So nobody sends the key. Each side sends a nonce, and proves with a digest of both that it has the key: first
+   the API, then the command (`proof`).
+4. A message is one line of JSON. After the proofs the API sends its greeting (`has_same_settings` reads it).
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import hmac
+import json
 import os
+import re
 import socket
 import stat
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 KEY_FILE: Final = "command-key"
 LONGEST_KEY: Final = 200
+LONGEST_PROOF: Final = 1000
+"""Bytes of the API's first message."""
+NONCE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _CREDENTIALS: Final = struct.Struct("3i")
 """struct ucred of unix(7): process, user, group."""
@@ -44,9 +52,50 @@ def address_of(key: str) -> str:
 
 def is_of_this_user(descriptor: int) -> bool:
     """Whether the other side of a connected socket is a process of our own user."""
+    return _peer(descriptor)[1] == os.geteuid()
+
+
+def holder_of(address: str) -> int | None:
+    """The process that listens under this name; None if none does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.setblocking(False)
+        return None if connection.connect_ex(address) else _peer(connection.fileno())[0]
+
+
+def _peer(descriptor: int) -> tuple[int, int]:
+    """Process and user of the other side."""
     with socket.socket(fileno=os.dup(descriptor)) as connection:
         given = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return _CREDENTIALS.unpack(given)[1] == os.geteuid()
+    process, user, _ = _CREDENTIALS.unpack(given)
+    return process, user
+
+
+def is_taken(error: OSError) -> bool:
+    """Whether a socket cannot have a name because another process has it."""
+    return error.errno == errno.EADDRINUSE
+
+
+def new_nonce() -> str:
+    """A number that is used once: a proof that contains it cannot be an old one."""
+    return os.urandom(32).hex()
+
+
+def proof(key: str, role: Literal["api", "command"], *, command: object, api: object) -> str:
+    """Shows that a side has the key. `command`, `api`: the nonces of the two sides. Raises ValueError for others."""
+    nonces = [nonce for nonce in (command, api) if isinstance(nonce, str) and NONCE.fullmatch(nonce)]
+    if len(nonces) != 2:
+        raise ValueError("that is no nonce")
+    return hmac.new(key.encode(), "\n".join((role, *nonces)).encode(), hashlib.sha256).hexdigest()
+
+
+def is_proof(given: object, expected: str) -> bool:
+    """Whether the other side sent the proof that we expect. It takes as long for each wrong one."""
+    return isinstance(given, str) and hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+
+
+def json_bytes(value: object) -> bytes:
+    """JSON as short as clients send it over HTTP, so that the same limits hold."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def read_key(folder: Path) -> str | None:
