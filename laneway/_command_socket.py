@@ -20,7 +20,8 @@ import re
 import socket
 import stat
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -34,10 +35,43 @@ _CREDENTIALS: Final = struct.Struct("3i")
 """struct ucred of unix(7): process, user, group."""
 
 
-def code_identity() -> list[int]:
-    """Tells the code of one installation from that of another, and from that after an upgrade."""
-    found = Path(__file__).parent.joinpath("__init__.py").stat()
-    return [found.st_dev, found.st_ino, found.st_mtime_ns]
+def code_identity(project: Path) -> list[int]:
+    """Tells the code of the library and of a project from what it is after an upgrade or an edit.
+
+    It looks at number, sizes and times of the Python files of both. Those of a project are the modules and packages in
+    its folder and in its `src`, without `tests`. Packages that are installed elsewhere are not looked at.
+    """
+    own = Path(__file__).parent
+    found = own.joinpath("__init__.py").stat()
+    identity = [found.st_dev, found.st_ino, *_sums(own, _is_folder)]
+    for folder in (project, project / "src"):
+        identity += _sums(folder, _is_package)
+    return identity
+
+
+def _sums(folder: Path, is_looked_at: Callable[[os.DirEntry[str]], bool]) -> tuple[int, int, int]:
+    """Number, bytes and times of the Python files in a folder, and in those of its folders that are looked at."""
+    number = size = time = 0
+    folders = [os.fspath(folder)]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:  # there is none, or it is gone by now
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    found = entry.stat()
+                    number, size, time = number + 1, size + found.st_size, time + found.st_mtime_ns
+                elif is_looked_at(entry):
+                    folders.append(entry.path)
+        is_looked_at = _is_folder
+    return number, size, time
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.name != "__pycache__" and entry.is_dir(follow_symlinks=False)
+
+
+def _is_package(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a package of a project; the library's own is looked at already where it is developed."""
+    return entry.name not in ("tests", "laneway") and os.access(f"{entry.path}/__init__.py", os.F_OK)
 
 
 def is_supported() -> bool:

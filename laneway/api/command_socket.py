@@ -197,7 +197,7 @@ def greeting_of(platform: Platform) -> dict[str, Any]:
     settings, salt = platform.settings, secrets.token_hex(8)
     names = known_names(type(settings)) - {"DATA_DIR"}
     return {
-        "code": code_identity(),
+        "code": code_identity(project.path),
         "process": os.getpid(),
         "project": str(project.path),
         "data": str(settings.storage.folder),

@@ -72,7 +72,7 @@ class OwnApi:
     def serves(self, project: Path, data: Path) -> bool:
         """Whether the API serves the platform that this command would use itself."""
         ours = {
-            "code": code_identity(),
+            "code": code_identity(project),
             "project": str(project),
             "data": str(data),
             "env_file": digest_of_file(project / ENV_FILE),
