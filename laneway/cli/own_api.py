@@ -130,8 +130,8 @@ class OwnApi:
         except (OSError, ValueError) as error:
             what = "did not answer in time" if isinstance(error, TimeoutError) else "ended before it answered"
             raise Unreachable(
-                f"The API of this project (process {self._greeting['process']}) {what}. Look what became of it; "
-                "`laneway --direct` works without it."
+                f"The API of this project (process {self._greeting['process']}) {what}. Look what became of the "
+                "request before you repeat it; `laneway --direct` works without the API."
             ) from error
         for text in answer["missing"]:
             say_missing(text)
