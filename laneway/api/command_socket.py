@@ -1,7 +1,8 @@
 """The socket over which commands of this machine's user ask the API, see `laneway._command_socket`.
 
-A connection takes a greeting and then requests, one after the other. A request is handled by the application as one
-that came over HTTP; its caller is the user of this machine, as if the command used the database itself.
+A connection proves that it has the key, and then takes requests, one after the other. A request is handled by the
+application as one that came over HTTP; its caller is the user of this machine, as if the command used the database
+itself.
 """
 
 from __future__ import annotations
@@ -27,17 +28,24 @@ from laneway._command_socket import (
     code_identity,
     digest_of_file,
     digests,
+    holder_of,
     is_of_this_user,
+    is_proof,
     is_supported,
+    is_taken,
+    json_bytes,
+    new_nonce,
+    proof,
 )
 from laneway._masking import shown_address
 from laneway.api.access import COMMAND
+from laneway.api.errors import unexpected_error
 from laneway.api.threads import write_in_thread
 from laneway.platform.access.caller import Caller, acting_as
 from laneway.platform.access.machine_user import machine_user
-from laneway.platform.errors import ConfigError
+from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.logging import logger
-from laneway.platform.operations.fresh_alerts import sweep_now
+from laneway.platform.operations.fresh_alerts import NOT_SWEPT, sweep_now
 from laneway.platform.platform import Platform
 from laneway.platform.settings import RedisSettings, project
 from laneway.platform.settings.spelling import known_names, names_of_group
@@ -51,6 +59,10 @@ IDLE_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
 """Seconds that requests have to end when the API stops."""
 HEADERS: Final = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+TAKEN: Final = (
+    "Commands do not ask this process: another one has the name of their socket. If that is no API of this project, "
+    "look what it is; then delete DATA_DIR/command-key and start the API again, which makes a new name."
+)
 BEHIND: Final = "This is what the database knows; newer events of tasks may be missing. {problem}"
 
 
@@ -76,15 +88,18 @@ async def answering_commands(app: FastAPI) -> AsyncGenerator[None]:
         await commands.stop()
 
 
-def _listen(folder: Path) -> tuple[socket.socket, str]:
-    """A listening socket and its key. Raises OSError, also if another process of this platform has it."""
+def _listen(folder: Path) -> tuple[socket.socket | None, str]:
+    """A socket that can listen, and its key; no socket if another process has the name. Raises OSError, ConfigError."""
     key = stored_secret(folder / KEY_FILE, instead="DATA_DIR")
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    address, listener = address_of(key), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind(address_of(key))
-    except OSError:
+        listener.bind(address)
+    except OSError as error:
         listener.close()
-        raise
+        if not is_taken(error):
+            raise
+        log.warning(TAKEN, process=holder_of(address))
+        return None, key
     return listener, key
 
 
@@ -97,6 +112,7 @@ class CommandSocket:
         self._greeting = greeting_of(platform)
         self._connections: set[asyncio.Task[Any]] = set()
         self._working: set[asyncio.Task[Any]] = set()
+        self._stops = False
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Serve a connection to its end."""
@@ -115,7 +131,8 @@ class CommandSocket:
         return None
 
     async def stop(self) -> None:
-        """End idle connections now, and the others after their request."""
+        """End idle connections now, and the others after the request that is in work."""
+        self._stops = True
         for task in self._connections - self._working:
             task.cancel()
         if working := set(self._working):
@@ -126,11 +143,15 @@ class CommandSocket:
     async def _is_allowed(self, reader: StreamReader, writer: StreamWriter) -> bool:
         if not is_of_this_user(writer.get_extra_info("socket").fileno()):
             return False
-        greeting = await self._read(reader)
-        return greeting is not None and secrets.compare_digest(str(greeting["key"]).encode(), self._key.encode())
+        if (opening := await self._read(reader)) is None:
+            return False
+        nonces = {"command": opening["nonce"], "api": new_nonce()}
+        await self._write(writer, {"nonce": nonces["api"], "proof": proof(self._key, "api", **nonces)})
+        answer = await self._read(reader)
+        return answer is not None and is_proof(answer["proof"], proof(self._key, "command", **nonces))
 
     async def _answer_all(self, task: asyncio.Task[Any], reader: StreamReader, writer: StreamWriter) -> None:
-        while (request := await self._read(reader)) is not None:
+        while not self._stops and (request := await self._read(reader)) is not None:
             self._working.add(task)
             try:
                 await self._write(writer, await self._answer(request))
@@ -138,15 +159,25 @@ class CommandSocket:
                 self._working.discard(task)
 
     async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        missing: list[str] = []
-        if request.get("sweep"):
-            with acting_as(self._caller):
-                problem = await write_in_thread(sweep_now, self._platform.alerts)
-            missing += [problem] if problem else []
-        answer = await _call(self._app, _scope(request, self._caller), request.get("body"))
-        if (problem := self._platform.recorder.problem) is not None:
-            missing.append(BEHIND.format(problem=problem))
+        scope = _scope(request, self._caller)
+        try:
+            missing = await self._sweep() if request.get("sweep") else []
+            answer = await _call(self._app, scope, request.get("body"))
+            if (problem := self._platform.recorder.problem) is not None:
+                missing.append(BEHIND.format(problem=problem))
+        except Exception as error:  # noqa: BLE001 - it is logged, and whoever asked gets an answer
+            response = unexpected_error(scope["path"], error)
+            return {"status": 500, "retry_after": None, "body": bytes(response.body).decode(), "missing": []}
         return answer | {"missing": missing}
+
+    async def _sweep(self) -> list[str]:
+        """Look for problems now; returns why that was not possible."""
+        with acting_as(self._caller):
+            try:
+                problem = await write_in_thread(sweep_now, self._platform.alerts)
+            except PlatformError as error:
+                problem = NOT_SWEPT.format(error=error)
+        return [problem] if problem else []
 
     @staticmethod
     async def _read(reader: StreamReader) -> dict[str, Any] | None:
@@ -156,7 +187,7 @@ class CommandSocket:
 
     @staticmethod
     async def _write(writer: StreamWriter, message: dict[str, Any]) -> None:
-        writer.write(json.dumps(message).encode() + b"\n")
+        writer.write(json_bytes(message) + b"\n")
         async with asyncio.timeout(IDLE_SECONDS):
             await writer.drain()
 
@@ -166,7 +197,7 @@ def greeting_of(platform: Platform) -> dict[str, Any]:
     settings, salt = platform.settings, secrets.token_hex(8)
     names = known_names(type(settings)) - {"DATA_DIR"}
     return {
-        "code": code_identity(),
+        "code": code_identity(project.path),
         "process": os.getpid(),
         "project": str(project.path),
         "data": str(settings.storage.folder),
@@ -202,7 +233,7 @@ def _scope(request: dict[str, Any], caller: Caller) -> Scope:
 
 async def _call(app: FastAPI, scope: Scope, body: object) -> dict[str, Any]:
     """Let the application handle a request; returns status and body."""
-    sent = b"" if body is None else json.dumps(body).encode()
+    sent = b"" if body is None else json_bytes(body)
     messages: list[Message] = [{"type": "http.request", "body": sent, "more_body": False}]
     answer: dict[str, Any] = {"status": 500, "retry_after": None}
     chunks: list[bytes] = []

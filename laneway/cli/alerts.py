@@ -16,7 +16,10 @@ def list_alerts(
     closed: Annotated[bool, typer.Option("--closed", help="Also the alerts that are over.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the alerts of the last sweep, newest first: what is wrong, and what to do."""
+    """List the alerts, newest first: what is wrong, and what to do.
+
+    In the project it looks for problems first; at a URL it shows the alerts of the last sweep.
+    """
     found = source(as_json=as_json, reads=True).alerts(closed=closed)
     if as_json:
         return print_models(found)

@@ -17,12 +17,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlencode
 
 from laneway._command_socket import (
+    LONGEST_PROOF,
     address_of,
     code_identity,
     digest_of_file,
     has_same_settings,
     is_of_this_user,
+    is_proof,
     is_supported,
+    json_bytes,
+    new_nonce,
+    proof,
     read_key,
 )
 from laneway.cli.missing import say_missing
@@ -52,13 +57,22 @@ class OwnApi:
         self._greeting: dict[str, Any] = {}
 
     def greet(self, key: str) -> None:
-        """Send the key and take the greeting. Raises OSError, ValueError."""
-        self._greeting = _exchange(self._connection, self._lines, {"key": key})
+        """Take the greeting of a program that proves that it has the key. Raises OSError, ValueError, TypeError.
+
+        Before its proof one message of it is read, and no more than a few bytes: it may be another program.
+        """
+        nonce = new_nonce()
+        self._connection.sendall(json_bytes({"nonce": nonce}) + b"\n")
+        answer = json.loads(self._connection.recv(LONGEST_PROOF))
+        nonces = {"command": nonce, "api": answer["nonce"]}
+        if not is_proof(answer["proof"], proof(key, "api", **nonces)):
+            raise ConnectionError("another program has taken the name")
+        self._greeting = _exchange(self._connection, self._lines, {"proof": proof(key, "command", **nonces)})
 
     def serves(self, project: Path, data: Path) -> bool:
         """Whether the API serves the platform that this command would use itself."""
         ours = {
-            "code": code_identity(),
+            "code": code_identity(project),
             "project": str(project),
             "data": str(data),
             "env_file": digest_of_file(project / ENV_FILE),
@@ -116,8 +130,8 @@ class OwnApi:
         except (OSError, ValueError) as error:
             what = "did not answer in time" if isinstance(error, TimeoutError) else "ended before it answered"
             raise Unreachable(
-                f"The API of this project (process {self._greeting['process']}) {what}. Look what became of it; "
-                "`laneway --direct` works without it."
+                f"The API of this project (process {self._greeting['process']}) {what}. Look what became of the "
+                "request before you repeat it; `laneway --direct` works without the API."
             ) from error
         for text in answer["missing"]:
             say_missing(text)
@@ -172,7 +186,7 @@ def _plain(values: list[str]) -> str | None:
 
 def _exchange(connection: socket.socket, lines: BinaryIO, message: dict[str, Any]) -> dict[str, Any]:
     """Send a message and return the answer. Raises OSError, ValueError."""
-    connection.sendall(json.dumps(message).encode() + b"\n")
+    connection.sendall(json_bytes(message) + b"\n")
     if not (line := lines.readline()).endswith(b"\n"):
         raise ConnectionError("the connection has ended")
     return json.loads(line)

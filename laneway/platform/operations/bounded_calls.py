@@ -29,13 +29,16 @@ class SingleCall(Generic[T]):
         self._ends = 0.0
 
     def result(self) -> T:
-        """What the function returns or raises. Raises TimeoutError after the seconds of a call."""
+        """What the function returns or raises.
+
+        Raises TimeoutError after the seconds of a call, and RuntimeError if the system gives no thread.
+        """
         with self._lock:
             call = self._call
             if call is None or call.done():
-                call = self._call = Future[T]()
-                self._ends = monotonic() + self._seconds
+                call = Future[T]()
                 Thread(target=self._run, args=(call,), name=self._name, daemon=True).start()
+                self._call, self._ends = call, monotonic() + self._seconds
             ends = self._ends
         return call.result(max(0.0, ends - monotonic()))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from laneway.platform.alerts.alerts import Alerts
 from laneway.platform.db.wait_limit import limit_waits
 from laneway.platform.errors import DatabaseUnavailable
 
 SWEEP_WAITS = 4.0
 """Seconds that the sweep waits for a database that another program holds, before the figures are shown without it."""
+NOT_SWEPT: Final = "The alerts are those of the last sweep. {error}"
 
 
 def sweep_now(alerts: Alerts) -> str | None:
@@ -16,5 +19,5 @@ def sweep_now(alerts: Alerts) -> str | None:
         with limit_waits(SWEEP_WAITS):
             alerts.sweep()
     except DatabaseUnavailable as error:
-        return f"The alerts are those of the last sweep. {error}"
+        return NOT_SWEPT.format(error=error)
     return None

@@ -10,13 +10,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
 from app.core.settings import ROOT
-from laneway._command_socket import KEY_FILE, address_of, read_key
+from laneway._command_socket import KEY_FILE, LONGEST_PROOF, address_of, new_nonce, proof, read_key
 from laneway.cli import base, own_api
 from laneway.cli.own_api import find_own_api
 from laneway.platform import clock
@@ -237,18 +238,20 @@ def test_a_key_that_is_not_ours_alone_is_not_used(tmp_path: Path, harm: str) -> 
 
 
 def test_without_the_key_the_socket_answers_nothing(laneway: Shell, running: Node) -> None:
-    for greeting in ({"key": "x" * 32}, {"key": None}, {}, [], "x", {"method": "GET", "target": "/tasks"}):
+    for second in ({"proof": "x" * 64}, {"proof": None}, {}, [], "x", {"method": "GET", "target": "/tasks"}):
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
             connection.connect(address_of(key_of(laneway.site)))
-            connection.sendall(json.dumps(greeting).encode() + b"\n")
-            assert connection.recv(100) == b"", greeting
+            connection.sendall(json.dumps({"nonce": new_nonce()}).encode() + b"\n")
+            assert connection.recv(LONGEST_PROOF).startswith(b'{"nonce":')
+            connection.sendall(json.dumps(second).encode() + b"\n")
+            assert connection.recv(100) == b"", second
     assert is_asked(), "it goes on to serve commands"
 
 
 @needs_root
-def test_another_user_is_refused_even_with_the_key(laneway: Shell, running: Node) -> None:
-    address, key = address_of(key_of(laneway.site)), key_of(laneway.site)
+def test_another_user_is_refused_before_any_proof(laneway: Shell, running: Node) -> None:
+    address = address_of(key_of(laneway.site))
     program = f"""
 import os, socket
 os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
@@ -256,7 +259,7 @@ with socket.socket(socket.AF_UNIX) as connection:
     connection.settimeout(10)
     connection.connect({address!r})
     try:
-        connection.sendall(b'{{"key": "{key}"}}\\n')
+        connection.sendall(b'{{"nonce": "{new_nonce()}"}}\\n')
         print(connection.recv(100))
     except ConnectionError:
         print(b"")
@@ -285,6 +288,36 @@ with socket.socket(socket.AF_UNIX) as listener:
         assert thief.stdout is not None and thief.stdout.readline() == "listening\n"
         assert not is_asked()
         assert thief.stdout.readline() == "b''\n", "the key was not sent"
+
+
+@pytest.mark.parametrize("answer", [b"", b"{}\n", b"[]\n", b"x" * 100_000, "mirror", "proof"])
+def test_a_program_of_our_own_user_that_took_the_name_learns_nothing(
+    laneway: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes | str
+) -> None:
+    """Such as a confined child that waits until the API starts again."""
+    key = "another-key-of-32-characters-000"
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    (tmp_path / KEY_FILE).touch(mode=0o600)
+    (tmp_path / KEY_FILE).write_text(key)
+    heard = b""
+    with socket.socket(socket.AF_UNIX) as thief, ThreadPoolExecutor(1) as threads:
+        thief.bind(address_of(key))
+        thief.listen()
+        asked = threads.submit(is_asked)
+        connection, _ = thief.accept()
+        with connection:
+            connection.settimeout(10)
+            heard += connection.recv(1000)
+            nonce = json.loads(heard)["nonce"]
+            mine = proof("x" * 32, "api", command=nonce, api=nonce)
+            forged = json.dumps({"nonce": nonce, "proof": mine}).encode() + b"\n"
+            with suppress(ConnectionError):
+                connection.sendall({"mirror": heard, "proof": forged}.get(str(answer)) or bytes(answer))
+                connection.shutdown(socket.SHUT_WR)
+                heard += connection.recv(1000)
+        assert not asked.result(10)
+
+    assert heard == json.dumps({"nonce": nonce}, separators=(",", ":")).encode() + b"\n", "no key and no proof"
 
 
 def test_an_api_that_hangs_does_not_hold_commands(laneway: Shell, running: Node) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from laneway.platform.operations import bounded_calls
 from laneway.platform.operations.bounded_calls import RecentCall, SingleCall
+from tests.fixtures.no_threads import no_threads
 from tests.fixtures.waiting import wait_until
 
 
@@ -38,6 +39,14 @@ def test_a_call_that_does_not_return_is_not_repeated_and_its_end_lets_the_next_o
     gate.set()
     wait_until(lambda: succeeds(single), seconds=5)
     assert len(calls) >= 2
+
+
+def test_a_thread_that_the_system_does_not_give_is_asked_for_again() -> None:
+    single = SingleCall(lambda: 7, seconds=5, name="test")
+    with no_threads(), pytest.raises(RuntimeError, match="new thread"):
+        single.result()
+
+    assert single.result() == 7
 
 
 def test_an_error_is_raised_to_whoever_asked() -> None:

@@ -13,6 +13,7 @@ import pytest
 from laneway.platform.errors import ConfigError
 from laneway.platform.probes import server as module
 from laneway.platform.probes.server import MAX_REQUESTS, ProbeServer
+from tests.fixtures.no_threads import no_threads
 from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
 
@@ -92,6 +93,15 @@ def test_clients_that_send_nothing_hold_it_up_for_a_limited_time(
                 return False
 
         wait_until(answers, seconds=10)
+
+
+def test_requests_that_get_no_thread_leave_room_for_later_ones(server: ProbeServer) -> None:
+    with no_threads():
+        for _ in range(MAX_REQUESTS):
+            with pytest.raises(OSError):
+                ask(server, "/live")
+
+    assert ask(server, "/live")[0] == 200
 
 
 def test_a_taken_port_is_an_error_that_names_the_settings(server: ProbeServer) -> None:
