@@ -147,7 +147,7 @@ def test_many_tasks_are_cancelled_after_a_look_and_brought_back(console: Site, o
     opened.page.get_by_role("button", name="Cancel these…").click()
     expect(opened.page.locator("#confirm")).to_contain_text(re.compile(r"Cancel \d+ tasks\?"))
     confirm(opened.page)
-    expect(opened.page.locator("#toasts")).to_contain_text("cancel is done")
+    expect(opened.page.locator("#toasts")).to_contain_text("tasks cancelled.")
     assert {console.row(id).state for id in ids} == {TaskState.CANCELLED}
 
     opened.page.get_by_role("button", name="Undo").click()
@@ -163,7 +163,7 @@ def test_one_dead_letter_is_tried_before_the_others_are_discarded_and_restored(c
     opened.open(address)
     opened.page.get_by_role("button", name="Requeue one first…").click()
     confirm(opened.page)
-    expect(opened.page.locator("#toasts")).to_contain_text("requeue is done")
+    expect(opened.page.locator("#toasts")).to_contain_text("1 of 1 dead letter requeued.")
     wait_until(lambda: sorted(len(console.get(f"/tasks/{id}/attempts")) for id in ids) == [1, 1, 2], seconds=40)
     console.until_all_over(ids, seconds=40)
 
@@ -171,12 +171,12 @@ def test_one_dead_letter_is_tried_before_the_others_are_discarded_and_restored(c
     opened.page.get_by_role("button", name="Discard all…").click()
     expect(opened.page.locator("#confirm")).to_contain_text(re.compile(r"Discard \d+ dead letters\?"))
     confirm(opened.page)
-    expect(opened.page.locator("#live")).to_contain_text("No letter of this group is left")
+    expect(opened.page.locator("#live")).to_contain_text("No dead letter of this group is left")
 
     opened.page.get_by_role("link", name="trash", exact=True).click()
     opened.page.get_by_role("button", name="Restore all…").click()
     confirm(opened.page)
-    expect(opened.page.locator("#live")).to_contain_text("The trash has no letter of this group")
+    expect(opened.page.locator("#live")).to_contain_text("The trash has no dead letter of this group")
     assert console.row(ids[0]).trashed_at is None
 
 

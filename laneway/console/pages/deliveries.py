@@ -55,7 +55,7 @@ async def show_deliveries(
     until: Moment = None,
     before: Before = None,
 ) -> Response:
-    """Deliveries, newest first. The times are those of the first attempts."""
+    """Deliveries, newest first. The times are those at which their tasks started first."""
     given: dict[str, Any] = {"endpoint": endpoint, "event": event, "state": [each.value for each in state or ()]}
     given |= {"since": moment_text(since), "until": moment_text(until)}
     selected = DeliveryFilter(

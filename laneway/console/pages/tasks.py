@@ -35,7 +35,7 @@ pages = Pages()
 
 PAGE: Final = 50
 GROUPS: Final[dict[str, tuple[TaskState, ...]]] = {
-    "waiting": (TaskState.ACCEPTED, TaskState.PENDING, TaskState.SCHEDULED),
+    "waiting": (TaskState.ACCEPTED, TaskState.PENDING),
     "unfinished": UNFINISHED,
     "finished": FINISHED,
     "failures": (TaskState.FAILED, TaskState.DEAD_LETTER),

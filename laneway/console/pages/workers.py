@@ -14,6 +14,7 @@ from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
 from laneway.console.rendering import PageRoute, Pages
 from laneway.platform.access.scopes import Scope
+from laneway.platform.db.queries.workers import ALIVE
 from laneway.platform.platform import Platform
 from laneway.platform.queues import queues as declared
 
@@ -44,4 +45,5 @@ def _values(services: Platform) -> Mapping[str, Any]:
         "versions": sorted({each.version for each in living if each.version}),
         "unserved": [queue for queue in declared if queue not in served],
         "most": RUNNING,
+        "silence": ALIVE.total_seconds(),
     }

@@ -94,7 +94,7 @@
     try {
       answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
     } catch {
-      throw new Error("The server does not answer. Nothing is known of what became of this; look before you repeat it.");
+      throw new Error("The server does not answer. It may have been done. Look before you repeat it.");
     }
     if (answer.status === 401) { location.reload(); throw new Error("You are not logged in any more."); }
     const found = answer.status === 204 ? {} : await answer.json().catch(() => ({}));
@@ -124,7 +124,7 @@
 
   // A form that asks first what it would do: data-bulk is the call; the answer of a dry run has `matched`.
   async function bulk(form, body) {
-    const { bulk: request, undo, verb, noun, plural = `${noun}s` } = form.dataset;
+    const { bulk: request, undo, verb, past, noun, plural = `${noun}s` } = form.dataset;
     try {
       const trial = await call(request, { ...body, dry_run: true });
       if (!trial.matched) return tell(`Nothing matches: there is no ${noun} to ${verb}.`, "bad");
@@ -132,7 +132,7 @@
       if (!(await ask(`${verb[0].toUpperCase()}${verb.slice(1)} ${number}?`, `For example ${trial.samples.slice(0, 3).join(", ")}.`, verb))) return;
       const found = await call(request, body);
       const refused = Object.keys(found.refused ?? {}).length;
-      const text = `${found.done} of ${found.matched}: ${verb} is done.${found.more || found.next ? " More match: repeat it." : ""}${refused ? ` ${refused} were refused: ${Object.values(found.refused)[0]}` : ""}`;
+      const text = `${found.done} of ${found.matched} ${found.matched === 1 ? noun : plural} ${past}.${found.more || found.next ? " More match: repeat it." : ""}${refused ? ` ${refused} were refused: ${Object.values(found.refused)[0]}` : ""}`;
       tell(text, refused ? "bad" : "good", undo && found.ids?.length ? () => takeBack(undo, found.ids) : null);
       refresh();
     } catch (error) { tell(error.message, "bad"); }

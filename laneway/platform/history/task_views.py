@@ -100,7 +100,7 @@ def describe_worker(worker: Worker, *, running: Sequence[str], now: datetime) ->
 def queue_reason(found: MessageInfo | None) -> str | None:
     """Return why a message cannot be delivered yet, if the reason is in its queue; None: it only waits for its turn."""
     if found is None:
-        return "being sent again: the broker does not have it"
+        return "its message to be sent again: the broker does not have it"
     if found.state is MessageState.SET_ASIDE:
         return "a worker of a newer version of Laneway, which has sent it"
     if found.state is MessageState.HELD:

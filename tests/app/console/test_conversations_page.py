@@ -99,7 +99,7 @@ def test_an_id_leads_to_its_conversation(api: Api) -> None:
 
 def test_a_conversation_shows_messages_sources_and_the_tasks_that_wrote_them(api: Api, page: Page) -> None:
     task = api.say("conv-1", "Do you repair e-bikes?").json()["task_id"]
-    assert "has not begun" in page(f"{LIST}/conv-1")
+    assert "its task has not started" in page(f"{LIST}/conv-1")
     begin(api, "conv-1", name="Ada")
     write(api, "conv-1", "Do you repair e-bikes?", task_id=task)
     source = {"document_id": "repairs.md", "title": "Repairs", "position": 3, "quote": "We repair all bikes."}

@@ -50,7 +50,7 @@ def answer(api: Api, conversation: str, text: str) -> None:
 
 @ONE_DATABASE
 def test_the_empty_list_says_how_a_report_comes(page: Page) -> None:
-    assert "POST /analytics/reports requests one" in page(LIST)
+    assert "Request one with the buttons above, and a task computes it." in page(LIST)
 
 
 @ONE_DATABASE

@@ -73,9 +73,9 @@ def test_sessions_that_the_provider_has_to_confirm_are_marked(api: Api) -> None:
     time = Clock()
     with time.installed():
         log_in(api, "ada@example.com")
-        assert "to confirm again" not in page(api)
+        assert "for confirmation" not in page(api)
         time.move(api.services.settings.people.session_check_minutes * 60 + 1)
-        assert "1 to confirm again" in page(api)
+        assert "1 waits for confirmation" in page(api)
 
 
 def test_tokens_are_listed_without_their_secrets(api: Api) -> None:
@@ -86,7 +86,7 @@ def test_tokens_are_listed_without_their_secrets(api: Api) -> None:
     text = page(api)
     old, shop = rows(text)
 
-    assert ">revoked<" in old and "tasks:" not in old and ">nothing<" in old
+    assert ">revoked<" in old and "tasks:" not in old and ">not restricted<" in old
     assert ">valid<" in shop and "tasks:read, tasks:submit" in shop
     assert "tenant acme" in shop and "queues crm" in shop and "never" in shop
     assert made.token not in text and made.row.digest not in text

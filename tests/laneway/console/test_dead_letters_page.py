@@ -96,7 +96,7 @@ def test_what_the_forms_request_does_what_their_buttons_say(api: Api) -> None:
     assert (act(api, "requeue", **first[1])["done"], api.services.tasks.current(old).state) == (1, "dead_letter")
     assert api.services.tasks.current(new).state != TaskState.DEAD_LETTER
     assert act(api, "requeue", **rest[1])["done"] == 1
-    assert "No letter of this group is left" in page(api, "/g1")
+    assert "No dead letter of this group is left" in page(api, "/g1")
 
 
 def test_the_trash_is_listed_and_restored(api: Api) -> None:

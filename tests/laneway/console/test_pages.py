@@ -14,7 +14,7 @@ from laneway.platform.access.scopes import Scope
 from laneway.platform.access.token_rights import TokenRights
 from laneway.platform.db.session import Database
 from tests.fixtures.api import MakeApi
-from tests.fixtures.api_calls import Api, say
+from tests.fixtures.api_calls import Api, say, submit
 
 HTML = {"accept": "text/html"}
 
@@ -43,6 +43,26 @@ def test_an_id_leads_to_its_task_and_another_text_to_a_search(api: Api) -> None:
     assert there.headers["location"].startswith("/console/tasks/")
     assert id in api.http.get(there.headers["location"]).text
     assert search.headers["location"] == "/console/tasks?text=no+such"
+
+
+def test_the_tile_of_waiting_tasks_leads_to_those_that_it_counts(api: Api) -> None:
+    ids = [say(api, "conv-1"), say(api, "conv-1"), say(api, "conv-2")]
+    later = submit(api, "cleanup_old_data_task", delay=3600)
+    tile = re.search(r'<a class="tile" href="([^"]+state=pending)"><b>(\d+)</b>([^<]+)', api.http.get("/console").text)
+
+    assert tile is not None and (tile[2], tile[3]) == ("2", "waiting, 1 more held by a key")
+    found = api.http.get(tile[1].replace("&amp;", "&")).text
+    assert [id in found for id in (*ids, later)] == [True, True, True, False]
+    assert re.search(r'aria-current="true">waiting</a>', found), "the chip of the same name selects the same tasks"
+
+
+def test_the_list_says_why_tasks_of_a_lane_cannot_be_changed_at_once(api: Api) -> None:
+    say(api, "conv-1")
+    of_lane, of_queue = (api.http.get(f"/console/tasks?{by}").text for by in ("lane=high", "queue=conversations"))
+    reason = "Choose a queue instead of a lane to act on these tasks."
+
+    assert (reason in of_lane, "data-bulk" in of_lane) == (True, False)
+    assert (reason in of_queue, "data-bulk" in of_queue) == (False, True)
 
 
 def test_a_task_that_is_not_there_is_told_on_a_page(api: Api) -> None:

@@ -42,7 +42,9 @@ def test_workers_are_shown_with_what_they_serve_and_run(api: Api, platform: Plat
     ] == []
     assert f'href="/console/tasks/{id}"' in row
     assert row.count("data-ago") == 2, "its start and its last report"
-    assert re.search(r"No live worker serves [^.]*webhooks", text)
+    assert re.search(
+        r"No live worker serves [^.]*webhooks[^.]*\. Start one: <code>laneway worker --queue [^ ]*webhooks", text
+    )
 
 
 def test_silent_workers_are_marked_and_how_they_ended_is_told(api: Api) -> None:
@@ -54,7 +56,7 @@ def test_silent_workers_are_marked_and_how_they_ended_is_told(api: Api) -> None:
     text = page(api)
 
     assert ">silent<" in row_of(text, "gone@here") and "killed by signal 9" in row_of(text, "gone@here")
-    assert "nobody saw how it ended" in row_of(text, "lost@here")
+    assert "no report for 20 s; see its log" in row_of(text, "lost@here")
     assert "silent" not in row_of(text, "alive@here")
 
 

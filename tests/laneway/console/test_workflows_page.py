@@ -62,7 +62,7 @@ def test_a_run_shows_its_graph_its_steps_and_why_it_waits(api: Api) -> None:
     assert 'href="#step-summary" aria-label="Step summary: to come"' in html
     assert 'id="step-summary"' in html
     assert 'href="/console/tasks/w-1%3Avalidate%3A1"' in html
-    assert "It waits. validate: a worker: none serves the queue" in html
+    assert "The step validate waits for a worker: none serves the queue" in html
     assert 'data-call="POST /api/workflows/w-1/cancel"' in html
     assert "/retry" not in html
     assert "none" in refused(api, "/console/workflows/none", 404)

@@ -98,7 +98,7 @@ def test_a_status_says_that_the_broker_lost_the_task_or_cannot_be_reached(platfo
     id = platform.message()
     serve(platform, "conversations")
     platform.lose("conversations")
-    assert waiting_for(platform, id) == "being sent again: the broker does not have it"
+    assert waiting_for(platform, id) == "its message to be sent again: the broker does not have it"
 
     platform.valkey.stop()
 
