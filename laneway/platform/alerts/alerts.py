@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from socket import gethostname
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -12,7 +11,6 @@ from laneway.platform.alerts.rules import RULES, AlertRule, Severity
 from laneway.platform.alerts.situation import Situation, Watched
 from laneway.platform.db.models import Alert
 from laneway.platform.db.queries import alerts as repository
-from laneway.platform.db.queries import workers
 from laneway.platform.errors import BrokerUnavailable, ConfigError
 from laneway.platform.logging import logger
 from laneway.schemas.alert import AlertView
@@ -52,13 +50,7 @@ class Alerts:
                 for (kind, subject), message in found.items()
                 if repository.open_alert(unit.session, kind, subject=subject, message=message, now=situation.now)
             ]
-            elsewhere = {worker.host for worker in workers.alive(unit.session, now=situation.now)} - {gethostname()}
-            closed = repository.close_others(
-                unit.session,
-                found.keys(),
-                now=situation.now,
-                unknown=lambda alert: alert.kind in unknown or self._is_seen_elsewhere(alert, elsewhere),
-            )
+            closed = repository.close_others(unit.session, found.keys(), now=situation.now, unknown=unknown)
             self._due.submit(unit, now=situation.now)
         for kind, subject, message in opened:
             log.warning("alert opened", kind=kind, subject=subject, message=message)
@@ -116,10 +108,6 @@ class Alerts:
             for problem in known or ():
                 found[rule.kind, problem.subject] = rule.message(problem)
         return found, unknown
-
-    def _is_seen_elsewhere(self, alert: Alert, elsewhere: Collection[str]) -> bool:
-        """Whether the alert is about another machine, whose own workers look at it."""
-        return alert.subject in elsewhere and any(rule.is_local for rule in self.rules if rule.kind == alert.kind)
 
     def _wait_for_turn(self) -> bool:
         """Wait until this process may write; True if that took so long that another program held the database."""

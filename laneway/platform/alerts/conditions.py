@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from socket import gethostname
 from typing import Final, NamedTuple
 
 from laneway.platform.alerts.situation import Situation
@@ -145,13 +144,18 @@ def full_broker(situation: Situation) -> Iterator[Problem]:
         yield Problem("broker", f"{text} (ALERT_BROKER_MEMORY_PERCENT is {situation.settings.broker_memory:g})")
 
 
-def full_disk(situation: Situation) -> Iterator[Problem]:
-    """The disk of the data folder on this machine."""
-    free, least = situation.disk_free_percent, situation.settings.disk_free
-    if free is not None and free < least:
-        host = gethostname()[:MAX_SUBJECT]
-        text = f"the disk of DATA_DIR on {host} has {free:.1f} % free"
-        yield Problem(host, f"{text} (ALERT_DISK_FREE_PERCENT is {least:g})")
+def full_disks(situation: Situation) -> list[Problem] | None:
+    """Machines with live workers whose disk of the data folder is nearly full."""
+    if situation.database_was_held:
+        return None
+    with situation.watched.database.reading() as session:
+        free = workers.free_disks(session, now=situation.now)
+    least = situation.settings.disk_free
+    return [
+        Problem(host, f"the disk of DATA_DIR on {host} has {percent:.1f} % free (ALERT_DISK_FREE_PERCENT is {least:g})")
+        for host, percent in free.items()
+        if percent < least
+    ]
 
 
 def stranded_messages(situation: Situation) -> Iterator[Problem]:

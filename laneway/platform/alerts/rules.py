@@ -35,8 +35,6 @@ class AlertRule:
     """The setting with the threshold, if there is one."""
     lasts: bool = True
     """False: the alert is about something that has happened. It is told once, and its end is told to nobody."""
-    is_local: bool = False
-    """Whether each machine looks at itself: its alerts have the machine's name as their subject."""
 
     def message(self, problem: Problem) -> str:
         """What is wrong, and what to do."""
@@ -120,10 +118,10 @@ RULES: Final = (
     AlertRule(
         kind="disk",
         severity=Severity.SEVERE,
-        condition=conditions.full_disk,
+        condition=conditions.full_disks,
         threshold="ALERT_DISK_FREE_PERCENT",
-        advice="Free space on that disk; `laneway cleanup` deletes old data. A full disk stops all submissions.",
-        is_local=True,
+        advice="Delete or move other files on that disk, or enlarge it. `laneway cleanup` frees room only inside the "
+        "file of the database, which keeps its size. A full disk stops all submissions.",
     ),
     AlertRule(kind="stranded", severity=Severity.LOW, condition=conditions.stranded_messages),
     AlertRule(kind="unknown_queue", severity=Severity.LOW, condition=conditions.undeclared_queues),

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Final
 
 from laneway.platform import clock
@@ -36,8 +34,6 @@ class Watched:
     settings: AlertSettings
     unknown_queues: UnknownQueues | None = None
     schedules: ScheduleWatch | None = None
-    data_folder: Path | None = None
-    """`DATA_DIR`."""
 
 
 class Situation:
@@ -58,12 +54,3 @@ class Situation:
     def stranded(self) -> list[Stranded]:
         """Messages of other programs where no worker looks. Raises BrokerUnavailable."""
         return self.watched.intake.stranded()
-
-    @cached_property
-    def disk_free_percent(self) -> float | None:
-        """The free space on the disk of the data folder; None if there is no folder on this machine."""
-        folder = self.watched.data_folder
-        if folder is None or not folder.exists():
-            return None
-        usage = shutil.disk_usage(folder)
-        return 100 * usage.free / usage.total if usage.total else None

@@ -134,29 +134,46 @@ def test_a_broker_whose_memory_is_nearly_full_is_an_alert(platform: Platform) ->
     assert "broker_memory" not in opened(alerts)
 
 
-def test_a_disk_with_little_space_is_an_alert_of_its_machine(platform: Platform, tmp_path: Path) -> None:
-    alerts = alerts_of(platform, data_folder=tmp_path, disk_free=99.999)
-    assert opened(alerts)["disk"].startswith(f"the disk of DATA_DIR on {gethostname()} has ")
-    assert "disk" not in opened(alerts_of(platform, data_folder=tmp_path, disk_free=0))
-    assert "disk" not in opened(alerts_of(platform, data_folder=tmp_path / "none", disk_free=99.999))
-
-
-def test_a_machine_leaves_the_disk_of_another_one_to_its_workers(
-    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock
+def test_a_disk_with_little_space_is_an_alert_of_its_machine_whoever_looks(
+    platform: Platform, tmp_path: Path, movable_clock: MovableClock
 ) -> None:
-    """The names of two machines are all that a test on one of them has to replace."""
-    with platform.database.transaction() as session:
-        now = clock.now()
-        workers.report(session, "w@other", id="w2", queues=[], started_at=now, now=now, host="other")
-    for module in ("conditions", "alerts"):
-        monkeypatch.setattr(f"laneway.platform.alerts.{module}.gethostname", lambda: "other")
-    assert "disk" in opened(alerts_of(platform, data_folder=tmp_path, disk_free=99.999))
-    monkeypatch.undo()
-    here = alerts_of(platform, data_folder=tmp_path, disk_free=0)
-    assert "disk" in opened(here)
+    platform.maintenance("w@here", data_folder=tmp_path).report()
+    platform.maintenance("w@nowhere", data_folder=tmp_path / "none").report()
+    for name, free in (("a", 4.5), ("b", 50), ("c", 2)):
+        report_disk(platform, name, host="other" if name < "c" else "third", free=free)
+    assert disks(alerts_of(platform, disk_free=0)) == {}
+    found = disks(alerts_of(platform, disk_free=99.999))
 
-    movable_clock.forward(30)
-    assert "disk" not in opened(here), "no worker lives there that could close it"
+    assert found.keys() == {gethostname(), "other", "third"}
+    assert found["other"].startswith("the disk of DATA_DIR on other has 4.5 % free (ALERT_DISK_FREE_PERCENT is 99.999)")
+    assert "Delete or move other files on that disk, or enlarge it." in found["other"]
+    assert disks(alerts_of(platform, disk_free=3)).keys() == {"third"}, "any machine closes what is over"
+    for seconds in (15, 10):
+        movable_clock.forward(seconds)
+        report_disk(platform, "a", host="other", free=1)
+    assert disks(alerts_of(platform, disk_free=3)).keys() == {"other"}, "nobody lives on the third one"
+
+
+def test_a_sweep_that_had_to_wait_says_nothing_about_disks(platform: Platform) -> None:
+    report_disk(platform, "a", host="other", free=1)
+    watched = alerts_of(platform).watched
+    rule = next(rule for rule in RULES if rule.kind == "disk")
+
+    assert rule.condition(Situation(watched, database_was_held=True)) is None
+    assert rule.condition(Situation(watched)) != []
+
+
+def report_disk(platform: Platform, name: str, *, host: str, free: float) -> None:
+    """Store the report of a worker on another machine."""
+    now = clock.now()
+    with platform.database.transaction() as session:
+        workers.report(session, name, id=name, queues=[], started_at=now, now=now, host=host, disk_free=free)
+
+
+def disks(alerts: Alerts) -> dict[str, str]:
+    """Machine → message of its open alert, after a sweep."""
+    alerts.sweep()
+    return {alert.subject: alert.message for alert in alerts.listing() if alert.kind == "disk"}
 
 
 def test_while_the_broker_is_away_its_alerts_stay_as_they_are(platform: Platform) -> None:
