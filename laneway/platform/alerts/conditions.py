@@ -1,6 +1,7 @@
 """The conditions of the rules: each looks at the situation, and returns the problems that exist now.
 
-None means that it cannot be known now. A condition may raise BrokerUnavailable, which means the same.
+None means that it cannot be known now. A condition may raise BrokerUnavailable, which means the same; so does any other
+error, which is logged, and is a fault of the condition.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from laneway.platform.webhooks.endpoint_rules import alert_message
 
 MOST: Final = 100
 """At most this many problems of one rule become alerts."""
-MAX_SUBJECT: Final = 200
 
 
 class Problem(NamedTuple):
@@ -45,7 +45,7 @@ def new_errors(situation: Situation) -> Iterator[Problem]:
     for found in groups:
         times = "once" if found.number == 1 else f"{found.number} times"
         yield Problem(
-            f"{found.group} {found.name}"[:MAX_SUBJECT],
+            f"{found.group} {found.name}",
             f"{found.name} failed {times} in a way that is new: {found.error_type} (group {found.group})",
         )
 
@@ -106,7 +106,7 @@ def schedules_at_a_standstill(situation: Situation) -> Iterator[Problem]:
     except BrokerUnavailable as error:
         found = [Standstill(BEAT, f"nothing that is scheduled can be sent: {str(error).removesuffix('.')}")]
     for subject, reason in found:
-        yield Problem(subject[:MAX_SUBJECT], reason)
+        yield Problem(subject, reason)
 
 
 def unread_journals(situation: Situation) -> Iterator[Problem]:
@@ -161,7 +161,7 @@ def full_disks(situation: Situation) -> list[Problem] | None:
 def stranded_messages(situation: Situation) -> Iterator[Problem]:
     """Messages of other programs that wait where no worker looks."""
     for each in situation.stranded:
-        yield Problem(each.queue[:MAX_SUBJECT], str(each))
+        yield Problem(each.queue, str(each))
 
 
 def undeclared_queues(situation: Situation) -> Iterator[Problem]:
@@ -170,7 +170,7 @@ def undeclared_queues(situation: Situation) -> Iterator[Problem]:
     unknown = situation.watched.unknown_queues
     for queue in unknown.look() if unknown else ():
         if queue.queue not in stranded and not queue.running:
-            yield Problem(queue.queue[:MAX_SUBJECT], str(queue))
+            yield Problem(queue.queue, str(queue))
 
 
 def shared_worker_names(situation: Situation) -> Iterator[Problem]:
@@ -178,7 +178,7 @@ def shared_worker_names(situation: Situation) -> Iterator[Problem]:
     with situation.watched.database.reading() as session:
         shared = workers.shared_names(session, now=situation.now)
     for worker, number in shared.items():
-        yield Problem(worker[:MAX_SUBJECT], shared_name_problem(worker, number).removesuffix("."))
+        yield Problem(worker, shared_name_problem(worker, number).removesuffix("."))
 
 
 def disabled_receivers(situation: Situation) -> Iterator[Problem]:

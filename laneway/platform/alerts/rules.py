@@ -12,6 +12,8 @@ from laneway.platform.alerts.conditions import Problem
 from laneway.platform.alerts.situation import Situation
 from laneway.platform.webhooks.endpoint_rules import ALERT as RECEIVER_DISABLED
 
+MAX_KIND: Final = 32
+
 
 class Severity(StrEnum):
     """Whether an alert may wait until the quiet hours are over."""
@@ -25,16 +27,20 @@ class AlertRule:
     """When alerts of one kind are open, and what their texts say. An application may have rules of its own."""
 
     kind: str
-    """At most 32 characters."""
+    """At most `MAX_KIND` characters."""
     severity: Severity
     condition: Callable[[Situation], Iterable[Problem] | None]
-    """Returns the problems that exist now; None, or BrokerUnavailable: that is not known."""
+    """Returns the problems that exist now; None, or an error: that is not known."""
     advice: str = ""
     """What to do, as a sentence; `{subject}` is replaced. Empty: the text of the problem says it."""
     threshold: str | None = None
     """The setting with the threshold, if there is one."""
     lasts: bool = True
     """False: the alert is about something that has happened. It is told once, and its end is told to nobody."""
+
+    def __post_init__(self) -> None:
+        if len(self.kind) > MAX_KIND:
+            raise ValueError(f"the kind of an alert has at most {MAX_KIND} characters: {self.kind!r}")
 
     def message(self, problem: Problem) -> str:
         """What is wrong, and what to do."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from socket import gethostname
@@ -11,16 +11,20 @@ from typing import Any
 import pytest
 from redis import Redis
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from laneway.platform import clock
+from laneway.platform.alerts import alerts as alerts_module
 from laneway.platform.alerts.alerts import Alerts
 from laneway.platform.alerts.conditions import Problem
-from laneway.platform.alerts.rules import RULES
+from laneway.platform.alerts.rules import RULES, AlertRule, Severity
 from laneway.platform.alerts.situation import Situation
 from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import alerts as repository
 from laneway.platform.db.queries import workers
 from laneway.platform.errors import ConfigError
 from laneway.platform.execution.outcomes import Raised
+from laneway.platform.logging import logger
 from laneway.platform.settings import AlertSettings
 from laneway.schemas.task import TaskState
 from tests.fixtures.alerts import alerts_of, serve
@@ -193,6 +197,35 @@ def test_while_the_broker_is_away_its_alerts_stay_as_they_are(platform: Platform
         assert "broker_memory" in opened(alerts)
     finally:
         platform.valkey.start()
+
+
+def test_a_rule_that_fails_is_logged_and_its_alerts_stay_as_they_are(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works, hostile = [True], "\x00" + "x" * 300
+    monkeypatch.setattr(alerts_module, "log", logger("test"))
+
+    def found(_: Situation) -> Iterator[Problem]:
+        yield Problem(hostile, f"{hostile} is wrong")
+        assert works[0], "a fault of the application"
+
+    own = AlertRule(kind="k" * 32, severity=Severity.LOW, condition=found)
+    alerts = Alerts(alerts_of(platform).watched, (own, *RULES))
+    platform.chore()
+    assert opened(alerts).keys() == {own.kind, "no_worker"}
+    works[0] = False
+    with platform.database.transaction() as session:
+        for alert in repository.all_open(session):
+            assert len(alert.subject) <= 200
+        repository.close_alert(session, "no_worker", subject="maintenance", now=clock.now())
+    with capture_logs() as lines:
+        assert opened(alerts).keys() == {own.kind, "no_worker"}
+    assert [line["rule"] for line in lines if line["event"] == "a rule of alerts failed"] == [own.kind]
+
+
+def test_a_kind_that_is_too_long_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="at most 32 characters: 'kkkk"):
+        AlertRule(kind="k" * 33, severity=Severity.LOW, condition=lambda _: None)
 
 
 def _with(rule: Any, condition: Callable[[Situation], list[Problem]]) -> Any:
