@@ -12,11 +12,18 @@ from typing import Final, NamedTuple
 
 from laneway.platform.alerts.situation import Situation
 from laneway.platform.db.queries import outbound_webhooks, trouble, workers
-from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.operations.readiness import shared_name_problem
-from laneway.platform.schedules.watch import BEAT, Standstill
+from laneway.platform.schedules.watch import BEAT
 from laneway.platform.webhooks.endpoint_rules import alert_message
 
+START_BEAT: Final = (
+    "Start Beat: `laneway up` starts it with the others, `celery -A laneway.platform.project beat` alone. "
+    "If it runs, its log says why it does not send."
+)
+MEND_ENTRY: Final = (
+    "Beat works. Mend what the reason names: make room in a full queue, or correct the entry. "
+    "It is sent when it is due next."
+)
 MOST: Final = 100
 """At most this many problems of one rule become alerts."""
 
@@ -27,6 +34,8 @@ class Problem(NamedTuple):
     subject: str
     text: str
     """What is wrong, without a full stop at its end."""
+    advice: str = ""
+    """What to do, if it is not what the rule says."""
 
 
 def failing_tasks(situation: Situation) -> Iterator[Problem]:
@@ -51,19 +60,18 @@ def new_errors(situation: Situation) -> Iterator[Problem]:
 
 
 def full_queues(situation: Situation) -> Iterator[Problem]:
-    """Queues with many waiting tasks."""
-    for name, queue in situation.queues.items():
-        waiting, limit = queue.pending + queue.scheduled, situation.settings.backlog
-        if waiting >= limit:
-            yield Problem(name, f"{_tasks_wait(waiting)} in the queue {name!r} (ALERT_BACKLOG is {limit})")
+    """Queues with many tasks that are due and wait."""
+    limit = situation.settings.backlog
+    for waiting in situation.waiting:
+        if waiting.number >= limit:
+            text = f"{_tasks_wait(waiting.number)} in the queue {waiting.queue!r} (ALERT_BACKLOG is {limit})"
+            yield Problem(waiting.queue, text)
 
 
 def old_tasks(situation: Situation) -> Iterator[Problem]:
     """Queues whose oldest task waits for long."""
-    with situation.watched.database.reading() as session:
-        found = trouble.waiting_longest(session, now=situation.now)
     limit = situation.settings.oldest_seconds
-    for waiting in found:
+    for waiting in situation.waiting:
         age = _age(situation, waiting.since)
         if age < limit:
             continue
@@ -94,19 +102,17 @@ def growing_dead_letters(situation: Situation) -> Iterator[Problem]:
     limit = situation.settings.dead_letters
     for queue, number in dead.items():
         if number >= limit:
-            text = f"{number} dead letters came in the queue {queue!r} within an hour"
+            came = "1 dead letter" if number == 1 else f"{number} dead letters"
+            text = f"{came} came in the queue {queue!r} within an hour"
             yield Problem(queue, f"{text} (ALERT_DEAD_LETTERS_PER_HOUR is {limit})")
 
 
 def schedules_at_a_standstill(situation: Situation) -> Iterator[Problem]:
     """Schedules that were due and were not sent."""
     schedules = situation.watched.schedules
-    try:
-        found = schedules.standstills() if schedules else []
-    except BrokerUnavailable as error:
-        found = [Standstill(BEAT, f"nothing that is scheduled can be sent: {str(error).removesuffix('.')}")]
-    for subject, reason in found:
-        yield Problem(subject, reason)
+    for found in schedules.standstills() if schedules else ():
+        advice = START_BEAT if found.subject == BEAT else MEND_ENTRY if found.is_refused else ""
+        yield Problem(found.subject, found.reason.removesuffix("."), advice)
 
 
 def unread_journals(situation: Situation) -> Iterator[Problem]:
@@ -114,7 +120,9 @@ def unread_journals(situation: Situation) -> Iterator[Problem]:
     limit = situation.settings.unread_events
     for queue, number in situation.watched.recorder.unread().items():
         if number >= limit:
-            text = f"{number} events of the queue {queue!r} are not in the database yet"
+            of = f"of the queue {queue!r}"
+            text = f"1 event {of} is" if number == 1 else f"{number} events {of} are"
+            text += " not in the database yet"
             yield Problem(queue, f"{text} (ALERT_UNREAD_EVENTS is {limit})")
 
 

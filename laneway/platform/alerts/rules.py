@@ -44,7 +44,7 @@ class AlertRule:
 
     def message(self, problem: Problem) -> str:
         """What is wrong, and what to do."""
-        advice = self.advice.replace("{subject}", problem.subject)
+        advice = (problem.advice or self.advice).replace("{subject}", problem.subject)
         return f"{problem.text}. {advice}" if advice else problem.text
 
 
@@ -54,7 +54,8 @@ RULES: Final = (
         severity=Severity.LOW,
         condition=conditions.failing_tasks,
         threshold="ALERT_FAILURES_PER_HOUR",
-        advice="See why: `laneway dead groups --failed`. What is mended is sent again by `laneway dead requeue`.",
+        advice="See why: `laneway dead groups --failed`. Mend the cause, then "
+        "`laneway dead requeue --name {subject} --failed`.",
     ),
     AlertRule(
         kind="new_errors",
@@ -95,8 +96,7 @@ RULES: Final = (
         kind="schedule",
         severity=Severity.SEVERE,
         condition=conditions.schedules_at_a_standstill,
-        advice="See whether Beat runs and reaches the broker; its log has the reason. Start it: `laneway up`, or "
-        "`celery beat` as docs/architecture.md says.",
+        advice="Beat runs, and its log has the reason. If it says nothing about this schedule, start Beat again.",
     ),
     AlertRule(
         kind="recorder",
@@ -111,15 +111,17 @@ RULES: Final = (
         severity=Severity.SEVERE,
         condition=conditions.unsent_tasks,
         threshold="ALERT_OUTBOX_SECONDS",
-        advice="See in `GET /health/ready` and `laneway stats` whether the broker is away or the queue is full.",
+        advice="See in `laneway stats` whether the broker is away or the queue is full. "
+        "If the broker is away, start it: workers send the tasks when it is back. If the queue is full, start another "
+        "worker (`laneway worker --queue {subject}`), or raise MAX_QUEUE_SIZE and start the platform again.",
     ),
     AlertRule(
         kind="broker_memory",
         severity=Severity.SEVERE,
         condition=conditions.full_broker,
         threshold="ALERT_BROKER_MEMORY_PERCENT",
-        advice="Above 80 % no tasks are accepted. Start more workers, discard what nobody needs (`laneway flush`), or "
-        "give the broker more memory (BROKER_MAX_MEMORY, `maxmemory`).",
+        advice="Above 80 % no tasks are accepted. Start more workers, cancel all waiting tasks of a queue that nobody "
+        "needs (`laneway flush QUEUE`), or give the broker more memory (BROKER_MAX_MEMORY, `maxmemory`).",
     ),
     AlertRule(
         kind="disk",

@@ -9,6 +9,8 @@ from typing import Final
 
 from laneway.platform import clock
 from laneway.platform.broker import Broker
+from laneway.platform.db.queries import trouble
+from laneway.platform.db.queries.trouble import Waiting
 from laneway.platform.db.session import Database
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.operations.intake import Intake, Stranded
@@ -49,6 +51,12 @@ class Situation:
     @property
     def hour_ago(self) -> datetime:
         return self.now - HOUR
+
+    @cached_property
+    def waiting(self) -> list[Waiting]:
+        """For each queue, the tasks that are due and wait."""
+        with self.watched.database.reading() as session:
+            return trouble.waiting_longest(session, now=self.now)
 
     @cached_property
     def stranded(self) -> list[Stranded]:

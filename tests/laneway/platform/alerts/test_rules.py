@@ -94,6 +94,7 @@ def test_a_task_that_waits_for_long_is_an_alert(platform: Platform, movable_cloc
 def test_growing_dead_letters_are_an_alert(platform: Platform) -> None:
     alerts = alerts_of(platform, dead_letters=2)
     platform.brought_to(TaskState.DEAD_LETTER)
+    assert opened(alerts_of(platform, dead_letters=1))["dead_letters"].startswith("1 dead letter came in the queue")
     assert "dead_letters" not in opened(alerts)
     platform.brought_to(TaskState.FAILED)
     assert "dead_letters" not in opened(alerts), "it failed, and is no dead letter"
@@ -105,7 +106,11 @@ def test_growing_dead_letters_are_an_alert(platform: Platform) -> None:
 def test_events_that_are_not_recorded_are_an_alert(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     alerts = alerts_of(platform, unread_events=2)
     platform.recorder.leave_to_others()  # nobody records them
-    platform.chore(), platform.chore()
+    platform.chore()
+    assert opened(alerts_of(platform, unread_events=1))["recorder"].startswith(
+        "1 event of the queue 'maintenance' is not"
+    )
+    platform.chore()
 
     assert opened(alerts)["recorder"].startswith("2 events of the queue 'maintenance' are not in the database yet")
 
