@@ -43,7 +43,8 @@ def main() -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         sent = {pool.submit(_send, job, address): number for number, address in enumerate(addresses)}
         for done in as_completed(sent):
-            print(json.dumps({"number": sent[done], **done.result()}), flush=True)
+            sys.stdout.write(json.dumps({"number": sent[done], **done.result()}) + "\n")
+            sys.stdout.flush()
 
 
 def _send(job: dict[str, Any], address: str) -> dict[str, Any]:
