@@ -310,7 +310,6 @@ class Platform:
             settings=self._settings.alerts,
             unknown_queues=self.unknown_queues,
             schedules=self.schedule_watch,
-            data_folder=self._settings.storage.folder,
         )
         return Alerts(watched, self.alert_rules)
 

@@ -19,6 +19,7 @@ class WorkerView(Response):
     leases: int | None = Field(
         description="How many messages it holds: those that run, and those that wait in it. Null: not reported"
     )
+    disk_free: float | None = Field(description="Free percent of the disk of its `DATA_DIR`; null: not reported")
     queues: list[str]
     running: list[str] = Field(description="Ids of the tasks that it runs now, the oldest first; at most 100")
     started_at: datetime

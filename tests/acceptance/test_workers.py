@@ -146,6 +146,7 @@ def test_a_running_task_is_cancelled_within_seconds_in_every_pool(site: Site, fi
     assert {str(run.worker).partition("@")[0] for run in site.rows(ids)} == set(pools)
     wait_until(lambda: all(worker["leases"] for worker in living(site)), seconds=15)
     assert [worker for worker in living(site) if worker["memory"] < 30_000_000] == []
+    assert all(0 < worker["disk_free"] < 100 for worker in living(site))
 
     begun = time.monotonic()
     for id in ids:

@@ -172,10 +172,7 @@ class WebhookEvents:
     def _quarantines(self) -> list[Problem]:
         with self._database.reading() as session:
             quarantined = repository.count_by_source(session, EventState.QUARANTINED)
-        return [
-            Problem(source, f"{number} events of the webhook source {source!r} are in quarantine")
-            for source, number in quarantined.items()
-        ]
+        return [Problem(source, _in_quarantine(source, number)) for source, number in quarantined.items()]
 
     def _broken_mapping(self) -> list[Problem]:
         current = self._mapping.get()
@@ -334,3 +331,8 @@ def _view(event: WebhookEvent) -> EventView:
         delivery_id=event.delivery_id,
         created_at=event.created_at,
     )
+
+
+def _in_quarantine(source: str, number: int) -> str:
+    of = f"of the webhook source {source!r}"
+    return f"1 event {of} is in quarantine" if number == 1 else f"{number} events {of} are in quarantine"

@@ -80,7 +80,7 @@ def _groups(services: Platform, given: Mapping[str, str]) -> Mapping[str, Any]:
     return {
         **_common(given),
         "groups": [group_view(each) for each in found],
-        "by_hour": services.dead_letters.by_hour(selected) if found else {},
+        "by_hour": services.dead_letters.by_hour(selected, found) if found else {},
         "most": GROUPS,
         "names": [name for name in sorted(registry) if not registry.is_internal(name)],
         "queues": list(declared),
@@ -91,12 +91,13 @@ def _groups(services: Platform, given: Mapping[str, str]) -> Mapping[str, Any]:
 def _letters(services: Platform, group: str, given: Mapping[str, str], before: int | None) -> Mapping[str, Any]:
     selected = _filter(given, group)
     found = services.dead_letters.page(selected, before=before, limit=PAGE)
+    kinds = services.dead_letters.groups(selected)
     letters = [dead_letter_view(run) for run in found]
     return {
         **_common(given),
         "group": group,
-        "kinds": [group_view(each) for each in services.dead_letters.groups(selected)],
-        "by_hour": services.dead_letters.by_hour(selected) if found else {},
+        "kinds": [group_view(each) for each in kinds],
+        "by_hour": services.dead_letters.by_hour(selected, kinds) if found else {},
         "letters": letters,
         "newest": letters[0] if letters else None,
         "before": before,

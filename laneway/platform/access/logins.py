@@ -31,6 +31,7 @@ from laneway.platform.access.roles import Person, Role
 from laneway.platform.audit_log.recording import record
 from laneway.platform.db.models import PersonSession
 from laneway.platform.db.queries import person_sessions as repository
+from laneway.platform.db.queries.person_sessions import PersonSummary
 from laneway.platform.db.session import Database
 from laneway.platform.logging import logger
 from laneway.platform.settings.people import PeopleSettings
@@ -175,6 +176,13 @@ class Logins:
         with self._database.reading() as session:
             rows = repository.listing(session, since=clock.now() - self._lasts, limit=MOST_LISTED)
             return [_login(row) for row in rows]
+
+    def people(self, *, part: str = "", limit: int) -> list[PersonSummary]:
+        """Who has sessions that have not ended; who has logged in last comes first. `part`: of their names."""
+        now = clock.now()
+        since, until = now - self._lasts, now - self._confirmed_for
+        with self._database.reading() as session:
+            return repository.people(session, since=since, unconfirmed_until=until, part=part, limit=limit)
 
     def is_confirmed(self, login: Login) -> bool:
         """Whether the session counts; else it waits until the provider has named the person again."""

@@ -86,10 +86,10 @@ class Tokens:
         log.info("token created", token=name, scopes=row.scopes, tenant=row.tenant)
         return NewToken(token, row)
 
-    def listing(self) -> list[AccessToken]:
-        """The tokens by name, at most `MOST_LISTED`; also those that are over."""
+    def listing(self, *, part: str = "", limit: int = MOST_LISTED) -> list[AccessToken]:
+        """The tokens by name; also those that are over. `part`: of their names."""
         with self._database.reading() as session:
-            return list(repository.listing(session, limit=MOST_LISTED))
+            return list(repository.listing(session, part=part, limit=limit))
 
     def rotate(self, name: str, *, overlap: timedelta, expires: timedelta | None = None) -> NewToken:
         """Make a new token in the place of one; that one is accepted for `overlap` more, unless it expires before.

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from socket import gethostname
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Final
 
+from laneway._printable import printable
+from laneway.platform.alerts.conditions import Problem
 from laneway.platform.alerts.notices import DueNotices
 from laneway.platform.alerts.rules import RULES, AlertRule, Severity
 from laneway.platform.alerts.situation import Situation, Watched
 from laneway.platform.db.models import Alert
 from laneway.platform.db.queries import alerts as repository
-from laneway.platform.db.queries import workers
-from laneway.platform.errors import BrokerUnavailable, ConfigError
+from laneway.platform.errors import BrokerUnavailable, ConfigError, DatabaseUnavailable
 from laneway.platform.logging import logger
 from laneway.schemas.alert import AlertView
 
 log = logger(__name__)
 
+MAX_SUBJECT: Final = 200
 HELD_SECONDS: Final = 1.0
 """A sweep that waited longer than this for its turn to write knows that others could not write either."""
 
@@ -52,13 +53,7 @@ class Alerts:
                 for (kind, subject), message in found.items()
                 if repository.open_alert(unit.session, kind, subject=subject, message=message, now=situation.now)
             ]
-            elsewhere = {worker.host for worker in workers.alive(unit.session, now=situation.now)} - {gethostname()}
-            closed = repository.close_others(
-                unit.session,
-                found.keys(),
-                now=situation.now,
-                unknown=lambda alert: alert.kind in unknown or self._is_seen_elsewhere(alert, elsewhere),
-            )
+            closed = repository.close_others(unit.session, found.keys(), now=situation.now, unknown=unknown)
             self._due.submit(unit, now=situation.now)
         for kind, subject, message in opened:
             log.warning("alert opened", kind=kind, subject=subject, message=message)
@@ -108,21 +103,27 @@ class Alerts:
         for rule in self.rules:
             try:
                 problems = rule.condition(situation)
-                known = None if problems is None else list(problems)
+                known = None if problems is None else [_as_stored(rule, problem) for problem in problems]
+            except DatabaseUnavailable:
+                raise
             except BrokerUnavailable:
+                known = None
+            except Exception:
+                log.exception("a rule of alerts failed", rule=rule.kind)
                 known = None
             if known is None:
                 unknown.add(rule.kind)
-            for problem in known or ():
-                found[rule.kind, problem.subject] = rule.message(problem)
+            for subject, message in known or ():
+                found[rule.kind, subject] = message
         return found, unknown
-
-    def _is_seen_elsewhere(self, alert: Alert, elsewhere: Collection[str]) -> bool:
-        """Whether the alert is about another machine, whose own workers look at it."""
-        return alert.subject in elsewhere and any(rule.is_local for rule in self.rules if rule.kind == alert.kind)
 
     def _wait_for_turn(self) -> bool:
         """Wait until this process may write; True if that took so long that another program held the database."""
         began = monotonic()
         with self.watched.database.transaction():
             return monotonic() - began > HELD_SECONDS
+
+
+def _as_stored(rule: AlertRule, problem: Problem) -> tuple[str, str]:
+    """The subject and the message of a problem, as every database can store them."""
+    return printable(problem.subject)[:MAX_SUBJECT], printable(rule.message(problem))

@@ -1,25 +1,31 @@
 """The conditions of the rules: each looks at the situation, and returns the problems that exist now.
 
-None means that it cannot be known now. A condition may raise BrokerUnavailable, which means the same.
+None means that it cannot be known now. A condition may raise BrokerUnavailable, which means the same; so does any other
+error, which is logged, and is a fault of the condition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from socket import gethostname
 from typing import Final, NamedTuple
 
 from laneway.platform.alerts.situation import Situation
 from laneway.platform.db.queries import outbound_webhooks, trouble, workers
-from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.operations.readiness import shared_name_problem
-from laneway.platform.schedules.watch import BEAT, Standstill
+from laneway.platform.schedules.watch import BEAT
 from laneway.platform.webhooks.endpoint_rules import alert_message
 
+START_BEAT: Final = (
+    "Start Beat: `laneway up` starts it with the others, `celery -A laneway.platform.project beat` alone. "
+    "If it runs, its log says why it does not send."
+)
+MEND_ENTRY: Final = (
+    "Beat works. Mend what the reason names: make room in a full queue, or correct the entry. "
+    "It is sent when it is due next."
+)
 MOST: Final = 100
 """At most this many problems of one rule become alerts."""
-MAX_SUBJECT: Final = 200
 
 
 class Problem(NamedTuple):
@@ -28,6 +34,8 @@ class Problem(NamedTuple):
     subject: str
     text: str
     """What is wrong, without a full stop at its end."""
+    advice: str = ""
+    """What to do, if it is not what the rule says."""
 
 
 def failing_tasks(situation: Situation) -> Iterator[Problem]:
@@ -46,25 +54,24 @@ def new_errors(situation: Situation) -> Iterator[Problem]:
     for found in groups:
         times = "once" if found.number == 1 else f"{found.number} times"
         yield Problem(
-            f"{found.group} {found.name}"[:MAX_SUBJECT],
+            f"{found.group} {found.name}",
             f"{found.name} failed {times} in a way that is new: {found.error_type} (group {found.group})",
         )
 
 
 def full_queues(situation: Situation) -> Iterator[Problem]:
-    """Queues with many waiting tasks."""
-    for name, queue in situation.queues.items():
-        waiting, limit = queue.pending + queue.scheduled, situation.settings.backlog
-        if waiting >= limit:
-            yield Problem(name, f"{_tasks_wait(waiting)} in the queue {name!r} (ALERT_BACKLOG is {limit})")
+    """Queues with many tasks that are due and wait."""
+    limit = situation.settings.backlog
+    for waiting in situation.waiting:
+        if waiting.number >= limit:
+            text = f"{_tasks_wait(waiting.number)} in the queue {waiting.queue!r} (ALERT_BACKLOG is {limit})"
+            yield Problem(waiting.queue, text)
 
 
 def old_tasks(situation: Situation) -> Iterator[Problem]:
     """Queues whose oldest task waits for long."""
-    with situation.watched.database.reading() as session:
-        found = trouble.waiting_longest(session, now=situation.now)
     limit = situation.settings.oldest_seconds
-    for waiting in found:
+    for waiting in situation.waiting:
         age = _age(situation, waiting.since)
         if age < limit:
             continue
@@ -95,19 +102,17 @@ def growing_dead_letters(situation: Situation) -> Iterator[Problem]:
     limit = situation.settings.dead_letters
     for queue, number in dead.items():
         if number >= limit:
-            text = f"{number} dead letters came in the queue {queue!r} within an hour"
+            came = "1 dead letter" if number == 1 else f"{number} dead letters"
+            text = f"{came} came in the queue {queue!r} within an hour"
             yield Problem(queue, f"{text} (ALERT_DEAD_LETTERS_PER_HOUR is {limit})")
 
 
 def schedules_at_a_standstill(situation: Situation) -> Iterator[Problem]:
     """Schedules that were due and were not sent."""
     schedules = situation.watched.schedules
-    try:
-        found = schedules.standstills() if schedules else []
-    except BrokerUnavailable as error:
-        found = [Standstill(BEAT, f"nothing that is scheduled can be sent: {str(error).removesuffix('.')}")]
-    for subject, reason in found:
-        yield Problem(subject[:MAX_SUBJECT], reason)
+    for found in schedules.standstills() if schedules else ():
+        advice = START_BEAT if found.subject == BEAT else MEND_ENTRY if found.is_refused else ""
+        yield Problem(found.subject, found.reason.removesuffix("."), advice)
 
 
 def unread_journals(situation: Situation) -> Iterator[Problem]:
@@ -115,7 +120,9 @@ def unread_journals(situation: Situation) -> Iterator[Problem]:
     limit = situation.settings.unread_events
     for queue, number in situation.watched.recorder.unread().items():
         if number >= limit:
-            text = f"{number} events of the queue {queue!r} are not in the database yet"
+            of = f"of the queue {queue!r}"
+            text = f"1 event {of} is" if number == 1 else f"{number} events {of} are"
+            text += " not in the database yet"
             yield Problem(queue, f"{text} (ALERT_UNREAD_EVENTS is {limit})")
 
 
@@ -145,19 +152,24 @@ def full_broker(situation: Situation) -> Iterator[Problem]:
         yield Problem("broker", f"{text} (ALERT_BROKER_MEMORY_PERCENT is {situation.settings.broker_memory:g})")
 
 
-def full_disk(situation: Situation) -> Iterator[Problem]:
-    """The disk of the data folder on this machine."""
-    free, least = situation.disk_free_percent, situation.settings.disk_free
-    if free is not None and free < least:
-        host = gethostname()[:MAX_SUBJECT]
-        text = f"the disk of DATA_DIR on {host} has {free:.1f} % free"
-        yield Problem(host, f"{text} (ALERT_DISK_FREE_PERCENT is {least:g})")
+def full_disks(situation: Situation) -> list[Problem] | None:
+    """Machines with live workers whose disk of the data folder is nearly full."""
+    if situation.database_was_held:
+        return None
+    with situation.watched.database.reading() as session:
+        free = workers.free_disks(session, now=situation.now)
+    least = situation.settings.disk_free
+    return [
+        Problem(host, f"the disk of DATA_DIR on {host} has {percent:.1f} % free (ALERT_DISK_FREE_PERCENT is {least:g})")
+        for host, percent in free.items()
+        if percent < least
+    ]
 
 
 def stranded_messages(situation: Situation) -> Iterator[Problem]:
     """Messages of other programs that wait where no worker looks."""
     for each in situation.stranded:
-        yield Problem(each.queue[:MAX_SUBJECT], str(each))
+        yield Problem(each.queue, str(each))
 
 
 def undeclared_queues(situation: Situation) -> Iterator[Problem]:
@@ -166,7 +178,7 @@ def undeclared_queues(situation: Situation) -> Iterator[Problem]:
     unknown = situation.watched.unknown_queues
     for queue in unknown.look() if unknown else ():
         if queue.queue not in stranded and not queue.running:
-            yield Problem(queue.queue[:MAX_SUBJECT], str(queue))
+            yield Problem(queue.queue, str(queue))
 
 
 def shared_worker_names(situation: Situation) -> Iterator[Problem]:
@@ -174,7 +186,7 @@ def shared_worker_names(situation: Situation) -> Iterator[Problem]:
     with situation.watched.database.reading() as session:
         shared = workers.shared_names(session, now=situation.now)
     for worker, number in shared.items():
-        yield Problem(worker[:MAX_SUBJECT], shared_name_problem(worker, number).removesuffix("."))
+        yield Problem(worker, shared_name_problem(worker, number).removesuffix("."))
 
 
 def disabled_receivers(situation: Situation) -> Iterator[Problem]:

@@ -30,6 +30,7 @@ log = logger(__name__)
 
 SECONDS: Final = 45.0
 """The longest that sending to all addresses of one call may take."""
+SENDER: Final = ("-m", "laneway.platform.alerts.send")
 TEST: Final = Notice(
     "Test of Laneway's alerts",
     "This is a test. Notices about alerts will come here.\n",
@@ -115,23 +116,8 @@ class Receivers:
     def _send(self, names: Sequence[str], notice: Notice) -> list[dict[str, Any]]:
         addresses = [self._settings.receivers[name].get_secret_value() for name in names]
         job = json.dumps({"addresses": addresses, **asdict(notice)})
-        environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-        try:
-            ended = subprocess.run(
-                [sys.executable, "-m", "laneway.platform.alerts.send"],
-                input=job,
-                capture_output=True,
-                text=True,
-                timeout=SECONDS,
-                env=environment,
-                check=False,
-            )
-            answers: list[dict[str, Any]] = json.loads(ended.stdout)
-        except subprocess.TimeoutExpired:
-            return [_failed(f"it did not take the notice within {SECONDS:g} s")] * len(names)
-        except (OSError, ValueError):
-            log.error("notices about alerts cannot be sent: the process that sends them failed")
-            return [_failed("the process that sends notices failed: is laneway[alerts] installed?")] * len(names)
+        came, missing = _run(job)
+        answers = [came.get(number, missing) for number in range(len(names))]
         for name, answer in zip(names, answers, strict=True):
             log.info("notice about alerts", receiver=name, sent=answer["sent"], answer=answer["answer"])
         return answers
@@ -140,6 +126,34 @@ class Receivers:
 def _is_latest(alert: Alert, notice: AlertNotice) -> bool:
     """Whether no later notice tells that this alert is open."""
     return alert.notified_at is None or alert.notified_at <= notice.at
+
+
+def _run(job: str) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
+    """Let a process send: the answers that came, by the number of the address, and the answer of all others."""
+    try:
+        ended = subprocess.run(  # noqa: S603  our own program
+            [sys.executable, *SENDER],
+            input=job.encode(),
+            capture_output=True,
+            timeout=SECONDS,
+            env={name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        return _answers(late.stdout or b""), _failed(f"it did not take the notice within {SECONDS:g} s")
+    except OSError:
+        came = dict[int, dict[str, Any]]()
+    else:
+        came = _answers(ended.stdout)
+    if not came:
+        log.error("notices about alerts cannot be sent: the process that sends them failed")
+    return came, _failed("the process that sends notices failed: is laneway[alerts] installed?")
+
+
+def _answers(written: bytes) -> dict[int, dict[str, Any]]:
+    """The whole lines that the process has written."""
+    lines = [json.loads(line) for line in written.split(b"\n")[:-1]]
+    return {line.pop("number"): line for line in lines}
 
 
 def _failed(answer: str) -> dict[str, Any]:

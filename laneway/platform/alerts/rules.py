@@ -12,6 +12,8 @@ from laneway.platform.alerts.conditions import Problem
 from laneway.platform.alerts.situation import Situation
 from laneway.platform.webhooks.endpoint_rules import ALERT as RECEIVER_DISABLED
 
+MAX_KIND: Final = 32
+
 
 class Severity(StrEnum):
     """Whether an alert may wait until the quiet hours are over."""
@@ -25,22 +27,24 @@ class AlertRule:
     """When alerts of one kind are open, and what their texts say. An application may have rules of its own."""
 
     kind: str
-    """At most 32 characters."""
+    """At most `MAX_KIND` characters."""
     severity: Severity
     condition: Callable[[Situation], Iterable[Problem] | None]
-    """Returns the problems that exist now; None, or BrokerUnavailable: that is not known."""
+    """Returns the problems that exist now; None, or an error: that is not known."""
     advice: str = ""
     """What to do, as a sentence; `{subject}` is replaced. Empty: the text of the problem says it."""
     threshold: str | None = None
     """The setting with the threshold, if there is one."""
     lasts: bool = True
     """False: the alert is about something that has happened. It is told once, and its end is told to nobody."""
-    is_local: bool = False
-    """Whether each machine looks at itself: its alerts have the machine's name as their subject."""
+
+    def __post_init__(self) -> None:
+        if len(self.kind) > MAX_KIND:
+            raise ValueError(f"the kind of an alert has at most {MAX_KIND} characters: {self.kind!r}")
 
     def message(self, problem: Problem) -> str:
         """What is wrong, and what to do."""
-        advice = self.advice.replace("{subject}", problem.subject)
+        advice = (problem.advice or self.advice).replace("{subject}", problem.subject)
         return f"{problem.text}. {advice}" if advice else problem.text
 
 
@@ -50,7 +54,8 @@ RULES: Final = (
         severity=Severity.LOW,
         condition=conditions.failing_tasks,
         threshold="ALERT_FAILURES_PER_HOUR",
-        advice="See why: `laneway dead groups --failed`. What is mended is sent again by `laneway dead requeue`.",
+        advice="See why: `laneway dead groups --failed`. Mend the cause, then "
+        "`laneway dead requeue --name {subject} --failed`.",
     ),
     AlertRule(
         kind="new_errors",
@@ -91,8 +96,7 @@ RULES: Final = (
         kind="schedule",
         severity=Severity.SEVERE,
         condition=conditions.schedules_at_a_standstill,
-        advice="See whether Beat runs and reaches the broker; its log has the reason. Start it: `laneway up`, or "
-        "`celery beat` as docs/architecture.md says.",
+        advice="Beat runs, and its log has the reason. If it says nothing about this schedule, start Beat again.",
     ),
     AlertRule(
         kind="recorder",
@@ -107,23 +111,25 @@ RULES: Final = (
         severity=Severity.SEVERE,
         condition=conditions.unsent_tasks,
         threshold="ALERT_OUTBOX_SECONDS",
-        advice="See in `GET /health/ready` and `laneway stats` whether the broker is away or the queue is full.",
+        advice="See in `laneway stats` whether the broker is away or the queue is full. "
+        "If the broker is away, start it: workers send the tasks when it is back. If the queue is full, start another "
+        "worker (`laneway worker --queue {subject}`), or raise MAX_QUEUE_SIZE and start the platform again.",
     ),
     AlertRule(
         kind="broker_memory",
         severity=Severity.SEVERE,
         condition=conditions.full_broker,
         threshold="ALERT_BROKER_MEMORY_PERCENT",
-        advice="Above 80 % no tasks are accepted. Start more workers, discard what nobody needs (`laneway flush`), or "
-        "give the broker more memory (BROKER_MAX_MEMORY, `maxmemory`).",
+        advice="Above 80 % no tasks are accepted. Start more workers, cancel all waiting tasks of a queue that nobody "
+        "needs (`laneway flush QUEUE`), or give the broker more memory (BROKER_MAX_MEMORY, `maxmemory`).",
     ),
     AlertRule(
         kind="disk",
         severity=Severity.SEVERE,
-        condition=conditions.full_disk,
+        condition=conditions.full_disks,
         threshold="ALERT_DISK_FREE_PERCENT",
-        advice="Free space on that disk; `laneway cleanup` deletes old data. A full disk stops all submissions.",
-        is_local=True,
+        advice="Delete or move other files on that disk, or enlarge it. `laneway cleanup` frees room only inside the "
+        "file of the database, which keeps its size. A full disk stops all submissions.",
     ),
     AlertRule(kind="stranded", severity=Severity.LOW, condition=conditions.stranded_messages),
     AlertRule(kind="unknown_queue", severity=Severity.LOW, condition=conditions.undeclared_queues),

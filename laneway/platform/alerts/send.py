@@ -1,7 +1,8 @@
 """`python -m laneway.platform.alerts.send`: sends one text to receivers, by Apprise, in a process of its own.
 
 Apprise loads its 150 services, which takes 50 MB; no worker keeps them. The process gets the addresses on its standard
-input, and answers on its standard output: for each whether the receiver took the text, and why not. It follows no
+input. It writes a line to its standard output as soon as a receiver has answered: its number, whether it took the text,
+and why not. It follows no
 redirect, and writes no log: a receiver's answer and Apprise's own texts may repeat an address.
 """
 
@@ -11,8 +12,7 @@ import json
 import logging
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Final
 
 THREADS: Final = 8
@@ -41,8 +41,10 @@ def main() -> None:
     apprise_log.setLevel(logging.DEBUG)  # the reasons are in its details
     addresses: list[str] = job["addresses"]
     with ThreadPoolExecutor(THREADS) as pool:
-        answers = list(pool.map(partial(_send, job), addresses))
-    json.dump(answers, sys.stdout)
+        sent = {pool.submit(_send, job, address): number for number, address in enumerate(addresses)}
+        for done in as_completed(sent):
+            sys.stdout.write(json.dumps({"number": sent[done], **done.result()}) + "\n")
+            sys.stdout.flush()
 
 
 def _send(job: dict[str, Any], address: str) -> dict[str, Any]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import Final
 
 from laneway.platform import clock
 from laneway.platform.broker import Broker
+from laneway.platform.db.queries import trouble
+from laneway.platform.db.queries.trouble import Waiting
 from laneway.platform.db.session import Database
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.operations.intake import Intake, Stranded
@@ -36,8 +36,6 @@ class Watched:
     settings: AlertSettings
     unknown_queues: UnknownQueues | None = None
     schedules: ScheduleWatch | None = None
-    data_folder: Path | None = None
-    """`DATA_DIR`."""
 
 
 class Situation:
@@ -55,15 +53,12 @@ class Situation:
         return self.now - HOUR
 
     @cached_property
+    def waiting(self) -> list[Waiting]:
+        """For each queue, the tasks that are due and wait."""
+        with self.watched.database.reading() as session:
+            return trouble.waiting_longest(session, now=self.now)
+
+    @cached_property
     def stranded(self) -> list[Stranded]:
         """Messages of other programs where no worker looks. Raises BrokerUnavailable."""
         return self.watched.intake.stranded()
-
-    @cached_property
-    def disk_free_percent(self) -> float | None:
-        """The free space on the disk of the data folder; None if there is no folder on this machine."""
-        folder = self.watched.data_folder
-        if folder is None or not folder.exists():
-            return None
-        usage = shutil.disk_usage(folder)
-        return 100 * usage.free / usage.total if usage.total else None

@@ -88,6 +88,7 @@ def describe_worker(worker: Worker, *, running: Sequence[str], now: datetime) ->
         version=worker.version,
         memory=worker.memory,
         leases=worker.leases,
+        disk_free=worker.disk_free,
         queues=worker.queues,
         running=list(running[:100]),
         started_at=worker.started_at,

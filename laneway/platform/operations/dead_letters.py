@@ -58,12 +58,15 @@ class DeadLetters:
         with self._database.reading() as session:
             return search.groups(session, _dead_only(which), limit=limit)
 
-    def by_hour(self, which: Filter) -> dict[tuple[str, str], list[int]]:
-        """Group and name → how many became dead letters in each of the last 24 hours, the current hour last."""
+    def by_hour(self, which: Filter, groups: Sequence[Group]) -> dict[tuple[str, str], list[int]]:
+        """Group and name → how many became dead letters in each of the last 24 hours, the current hour last.
+
+        `groups`: those that are looked at.
+        """
         this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
         since = this_hour - timedelta(hours=HOURS - 1)
         with self._database.reading() as session:
-            return search.by_hour(session, _dead_only(which), since=since, hours=HOURS)
+            return search.by_hour(session, _dead_only(which), of=groups, since=since, hours=HOURS)
 
     def show(self, id: str) -> TaskRun:
         """Return one dead letter with everything that is kept of it. Raises NotFound."""

@@ -29,6 +29,7 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 from socket import gethostname
 from threading import Event, Thread
 from time import monotonic
@@ -45,6 +46,7 @@ from laneway.platform.errors import QUEUE_REFUSALS, DuplicateTask, NewerQueue, P
 from laneway.platform.execution.celery_results import FinalResult
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
+from laneway.platform.operations.disk_room import free_percent
 from laneway.platform.operations.fleet_lease import FleetLease
 from laneway.platform.operations.intake import Intake
 from laneway.platform.operations.lost_tasks import Settled
@@ -96,7 +98,9 @@ class Maintenance:
         watch_schedules: Callable[[], object] = lambda: None,
         watch_schema: Callable[[], object] = lambda: None,
         take_sample: Callable[[], object] = lambda: None,
+        data_folder: Path | None = None,
     ) -> None:
+        """`data_folder`: `DATA_DIR`; the worker reports how much of its disk is free."""
         self._database, self._broker, self._tasks, self._recorder = database, broker, tasks, recorder
         self._reconciliation, self._intake = reconciliation, Intake(broker)
         self.worker, self._queues = name, queues
@@ -107,7 +111,7 @@ class Maintenance:
         self._lease = FleetLease(database, COMPARE_LEASE, worker=name, seconds=TAKEOVER_AFTER)
         self._cursor = 0
         self._watch_schema, self._schema_at = watch_schema, monotonic() + SCHEMA_EVERY
-        self._take_sample = take_sample
+        self._take_sample, self._data_folder = take_sample, data_folder
         self._watch_schedules, self._watch_at = watch_schedules, monotonic() + WATCH_EVERY
         self._stopped = Event()
         self._problems: dict[str, str] = {}
@@ -152,6 +156,7 @@ class Maintenance:
 
     def report(self) -> None:
         """Store that this worker is alive."""
+        disk_free = free_percent(self._data_folder) if self._data_folder else None
         with self._database.transaction() as session:
             workers.report(
                 session,
@@ -164,6 +169,7 @@ class Maintenance:
                 version=version("laneway"),
                 memory=memory_of_tree(os.getpid()),
                 leases=held_count(),
+                disk_free=disk_free,
             )
 
     def sign_off(self) -> None:

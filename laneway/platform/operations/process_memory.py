@@ -39,6 +39,14 @@ def _children(pid: int) -> list[int]:
     """The children of all threads of a process."""
     try:
         threads = list((PROCESSES / str(pid) / "task").iterdir())
-        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    except OSError:
+        return []
+    return [child for thread in threads for child in _children_of_thread(thread)]
+
+
+def _children_of_thread(thread: Path) -> list[int]:
+    """Empty if the thread has ended meanwhile."""
+    try:
+        return [int(child) for child in (thread / "children").read_text().split()]
     except (OSError, ValueError):
         return []

@@ -85,6 +85,7 @@ class BeatScheduler(RedBeatScheduler):
         try:
             with translated_errors():
                 if not self._has_lock():
+                    self._note_back()
                     return self.max_interval
                 self._check_schedule()
                 self._send_unsent()

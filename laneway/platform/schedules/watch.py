@@ -30,6 +30,8 @@ class Standstill(NamedTuple):
 
     subject: str
     reason: str
+    is_refused: bool = False
+    """Whether Beat tried to send the entry, and could not."""
 
 
 class _Stored(NamedTuple):
@@ -75,7 +77,8 @@ class ScheduleWatch:
         if not entry.is_stored or entry.last_run_at is None:  # a Beat that runs stores and sends it within seconds
             return None if beat_runs else Standstill(entry.name, "it was never sent")
         if entry.refused:
-            return Standstill(entry.name, f"the schedule {entry.name!r} was due and not sent: {entry.refused}")
+            reason = f"the schedule {entry.name!r} was due and not sent: {entry.refused}"
+            return Standstill(entry.name, reason, is_refused=True)
         late: timedelta = -entry.schedule.remaining_estimate(entry.last_run_at)
         if late <= GRACE:
             return None

@@ -27,6 +27,7 @@ def report(api: Api, name: str, *, id: str, seconds_ago: float = 0, started_ago:
             version="1.2.3",
             memory=327_155_712,
             leases=12,
+            disk_free=62.5,
         )
 
 
@@ -48,7 +49,7 @@ def test_workers_are_listed_with_what_they_run_and_silent_ones_are_marked(api: A
         ["analytics", "crm"],
     )
     assert (new["running"], new["alive"], new["ended"]) == ([id], True, None)
-    assert (new["memory"], new["leases"]) == (327_155_712, 12)
+    assert (new["memory"], new["leases"], new["disk_free"]) == (327_155_712, 12, 62.5)
     assert (old["running"], old["alive"]) == ([], False), "a task runs on the newest worker of a name"
     assert (gone["alive"], gone["ended"]) == (False, "killed by signal 9")
 
@@ -60,7 +61,7 @@ def test_a_worker_of_an_older_version_has_no_host_no_version_and_no_figures(api:
     (worker,) = api.http.get("/workers").json()["workers"]
 
     assert (worker["host"], worker["version"], worker["alive"]) == ("", "", True)
-    assert (worker["memory"], worker["leases"]) == (None, None)
+    assert (worker["memory"], worker["leases"], worker["disk_free"]) == (None, None, None)
 
 
 def test_the_names_of_tasks_are_listed_with_their_queues(api: Api) -> None:

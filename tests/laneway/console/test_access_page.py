@@ -9,10 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from laneway.platform.access.roles import Person, Role
 from laneway.platform.access.scopes import Scope
 from laneway.platform.access.token_rights import TokenRights
+from laneway.platform.db.models import AccessToken, PersonSession
 from laneway.testing import Clock
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import Api
@@ -93,15 +95,43 @@ def test_tokens_are_listed_without_their_secrets(api: Api) -> None:
     assert ends(text) == []
 
 
-def test_names_are_searched(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_reads_no_more_than_it_shows_and_says_that_there_are_more(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many sessions of one person hide nobody else."""
+    log_in(api, "bob")
+    for name in ("ada", "ada", "ada", "cyd"):
+        log_in(api, name)
+    for name in ("bank", "shop", "till"):
+        api.services.tokens.create(name, TokenRights(scopes=frozenset({Scope.READ})), expires=None)
+    monkeypatch.setattr("laneway.console.pages.access.MOST", 2)
+    read = list[int]()
+
+    def count(row: object, _: object) -> None:
+        read.append(id(row))
+
+    event.listen(AccessToken, "load", count)
+    event.listen(PersonSession, "load", count)
+    try:
+        text = page(api)
+    finally:
+        event.remove(AccessToken, "load", count)
+        event.remove(PersonSession, "load", count)
+
+    assert [each.partition("caller=")[2].partition('"')[0] for each in rows(text)] == ["cyd", "ada", "bank", "shop"]
+    assert "Only the 2 who logged in last" in text and "Only the first 2 by name" in text
+    assert len(read) == 3, "two tokens and one that says that there are more"
+    assert len(rows(page(api, name="bo"))) == 1
+
+
+def test_names_are_searched(api: Api) -> None:
     log_in(api, "Ada@example.com")
     for name in ("shop", "bank"):
         api.services.tokens.create(name, TokenRights(scopes=frozenset({Scope.READ})), expires=None)
 
     assert [len(rows(page(api, name=name))) for name in ("ADA", "sho", "", "none")] == [1, 1, 3, 0]
     assert "Nobody of this name" in page(api, name="shop") and "No token has this name" in page(api, name="ada")
-    monkeypatch.setattr("laneway.console.pages.access.MOST", 1)
-    assert len(rows(page(api))) == 2 and "1 more are not shown" in page(api)
+    assert "Search by name to see more" not in page(api)
     assert api.http.get(BASE, params={"nmae": "x"}).status_code == 422
 
 

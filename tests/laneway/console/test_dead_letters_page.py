@@ -12,6 +12,7 @@ import pytest
 
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
+from laneway.platform.db.queries.search import Filter
 from laneway.schemas.task import TaskState
 from tests.fixtures.api import MakeApi
 from tests.fixtures.api_calls import REPORT, Api
@@ -57,6 +58,18 @@ def test_a_group_shows_its_last_day_hour_by_hour(api: Api) -> None:
         assert 'aria-label="4 in the last 24 hours, at most 2 in an hour"' in text
         assert re.findall(r'<rect x="(\d+)" y="(\d+)"', text) == [("0", "8"), ("84", "8"), ("92", "0")]
     assert "<svg" not in page(api, trashed="yes")
+
+
+def test_the_hours_of_groups_that_are_not_shown_are_not_counted(api: Api) -> None:
+    for group in ("g1", "g2", "g2"):
+        dead(api, group)
+    letters = api.services.dead_letters
+    found = letters.groups(Filter(), limit=1)
+
+    assert [group for group, _ in letters.by_hour(Filter(), found)] == ["g2"]
+    dead(api, error_group=None)
+    every = letters.by_hour(Filter(), letters.groups(Filter()))
+    assert {group: sum(hours) for (group, _), hours in every.items()} == {"g1": 1, "g2": 2, "": 1}
 
 
 def test_filters_of_the_address_select_groups_and_what_the_forms_do(api: Api) -> None:

@@ -167,6 +167,8 @@ class Worker(Base):
     """Bytes of memory of all its processes."""
     leases: Mapped[int | None]
     """How many messages it holds. None: its broker is not the delivery engine."""
+    disk_free: Mapped[float | None] = mapped_column(Float)
+    """Free percent of the disk of its `DATA_DIR`. None: the folder does not exist there."""
 
 
 class FleetLease(Base):

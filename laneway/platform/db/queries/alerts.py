@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -49,13 +49,15 @@ def close_alert(session: Session, kind: str, *, subject: str, now: datetime) -> 
 
 
 def close_others(
-    session: Session, current: Collection[tuple[str, str]], *, now: datetime, unknown: Callable[[Alert], bool]
+    session: Session, current: Collection[tuple[str, str]], *, now: datetime, unknown: Collection[str]
 ) -> list[Alert]:
     """Close the open alerts whose (kind, subject) is not in `current`; returns the alerts that it closed.
 
-    `unknown`: whether it is not known if the problem of an alert still exists; then the alert stays open.
+    `unknown`: kinds of which it is not known whether their problems still exist; their alerts stay open.
     """
-    over = [alert for alert in all_open(session) if (alert.kind, alert.subject) not in current and not unknown(alert)]
+    over = [
+        alert for alert in all_open(session) if (alert.kind, alert.subject) not in current and alert.kind not in unknown
+    ]
     for alert in over:
         alert.closed_at = now
     return over

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import PersonSession
@@ -15,6 +15,19 @@ from laneway.platform.db.queries.retention import delete_batch
 _IS_REPLACED: Final = PersonSession.began_at > PersonSession.confirmed_at
 _AFTER_DIGITS: Final = "g"
 """The first character after the hexadecimal digits."""
+
+
+class PersonSummary(NamedTuple):
+    """A person with all sessions. All have one role."""
+
+    person: str
+    role: str
+    sessions: int
+    waiting: int
+    """Sessions that count again when the identity provider has named the person again."""
+    began_at: datetime
+    """When the latest session began."""
+    confirmed_at: datetime
 
 
 def find(session: Session, digest: str, *, lock: bool = False) -> PersonSession | None:
@@ -54,6 +67,32 @@ def listing(session: Session, *, since: datetime, limit: int) -> Sequence[Person
     """Return the sessions that began since then, the latest first, with their present ids."""
     rows = select(PersonSession).where(PersonSession.began_at >= since, ~_IS_REPLACED)
     return session.scalars(rows.order_by(PersonSession.began_at.desc(), PersonSession.digest).limit(limit)).all()
+
+
+def people(
+    session: Session, *, since: datetime, unconfirmed_until: datetime, part: str, limit: int
+) -> list[PersonSummary]:
+    """Return who has sessions that began since then; who has logged in last comes first.
+
+    `unconfirmed_until`: a session that was confirmed then or before waits for the provider. `part`: of the names.
+    """
+    latest, waits = func.max(PersonSession.began_at), PersonSession.confirmed_at <= unconfirmed_until
+    statement = (
+        select(
+            PersonSession.person,
+            func.max(PersonSession.role),
+            func.count(),
+            func.count().filter(waits),
+            latest,
+            func.max(PersonSession.confirmed_at),
+        )
+        .where(PersonSession.began_at >= since, ~_IS_REPLACED)
+        .where(PersonSession.person.icontains(part, autoescape=True))
+        .group_by(PersonSession.person)
+        .order_by(latest.desc(), PersonSession.person)
+        .limit(limit)
+    )
+    return [PersonSummary(*row) for row in session.execute(statement)]
 
 
 def delete_replaced(session: Session, person: str, *, now: datetime) -> None:

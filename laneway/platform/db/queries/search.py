@@ -141,13 +141,21 @@ def groups(session: Session, filters: Filter, *, limit: int = 50) -> list[Group]
     ]
 
 
-def by_hour(session: Session, filters: Filter, *, since: datetime, hours: int) -> dict[tuple[str, str], list[int]]:
-    """Group and name → how many of the selected tasks ended in each of so many hours since a time."""
+def by_hour(
+    session: Session, filters: Filter, *, of: Sequence[Group], since: datetime, hours: int
+) -> dict[tuple[str, str], list[int]]:
+    """Group and name → how many of the selected tasks ended in each of so many hours since a time.
+
+    `of`: the groups that are counted.
+    """
+    shown = TaskRun.error_group.in_({each.group for each in of})
+    if any(not each.group for each in of):
+        shown = or_(shown, TaskRun.error_group.is_(None))
     end, began = since + timedelta(hours=hours), int(since.timestamp())
     hour = (cast(extract("epoch", TaskRun.finished_at), Integer) - began) // 3600
     statement = (
         select(TaskRun.error_group, TaskRun.name, hour, func.count())
-        .where(*filters.clauses(), TaskRun.finished_at >= since, TaskRun.finished_at < end)
+        .where(*filters.clauses(), shown, TaskRun.finished_at >= since, TaskRun.finished_at < end)
         .group_by(TaskRun.error_group, TaskRun.name, hour)
     )
     found: dict[tuple[str, str], list[int]] = {}

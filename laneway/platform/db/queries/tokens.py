@@ -23,9 +23,10 @@ def by_digest(session: Session, digest: str, *, now: datetime) -> AccessToken | 
     return session.scalars(select(AccessToken).where(or_(AccessToken.digest == digest, old)).limit(1)).first()
 
 
-def listing(session: Session, *, limit: int) -> Sequence[AccessToken]:
-    """Return the tokens, by name."""
-    return session.scalars(select(AccessToken).order_by(AccessToken.name).limit(limit)).all()
+def listing(session: Session, *, part: str = "", limit: int) -> Sequence[AccessToken]:
+    """Return the tokens, by name. `part`: of their names."""
+    named = AccessToken.name.icontains(part, autoescape=True)
+    return session.scalars(select(AccessToken).where(named).order_by(AccessToken.name).limit(limit)).all()
 
 
 def names(session: Session) -> list[str]:

@@ -29,10 +29,12 @@ def report(
     version: str = "",
     memory: int | None = None,
     leases: int | None = None,
+    disk_free: float | None = None,
 ) -> None:
     """Store that a worker is alive, when and where it started, and which queues it serves. `id`: of this process.
 
-    `memory`: bytes of all its processes. `leases`: how many messages it holds. None: unknown.
+    `memory`: bytes of all its processes. `leases`: how many messages it holds. `disk_free`: free percent of the disk of
+    its `DATA_DIR`. None: unknown.
 
     If nobody could report for longer than a worker counts as alive, the silence says nothing: somebody held the
     database. Those who were alive at its beginning get their time anew, so that they are not taken for dead before they
@@ -47,6 +49,7 @@ def report(
         "version": version,
         "memory": memory,
         "leases": leases,
+        "disk_free": disk_free,
     }
     seen = session.execute(update(Worker).where(Worker.id == id).values(**values))
     if not seen.rowcount:  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
@@ -141,6 +144,15 @@ def shared_names(session: Session, *, now: datetime) -> dict[str, int]:
 def _number_at_once(workers: Sequence[Worker]) -> int:
     newest_start = max(worker.started_at for worker in workers)
     return sum(worker.seen_at >= newest_start for worker in workers)
+
+
+def free_disks(session: Session, *, now: datetime) -> dict[str, float]:
+    """Host → free percent of the disk of `DATA_DIR`, as its live workers report; of several disks the fullest one."""
+    found: dict[str, float] = {}
+    for worker in alive(session, now=now):
+        if worker.disk_free is not None:
+            found[worker.host] = min(worker.disk_free, found.get(worker.host, worker.disk_free))
+    return found
 
 
 def serving(session: Session, *, now: datetime) -> dict[str, int]:

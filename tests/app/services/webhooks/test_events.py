@@ -253,7 +253,9 @@ def test_a_broken_mapping_and_a_quarantine_are_alerts_and_unhandled_events_are_n
     desk.deliver([order(), {"id": "e2", "type": "stock.low"}])
     assert problems(desk) == []
 
-    desk.deliver([order(id="e3", order=None), 7], id="d2")
+    desk.deliver([order(id="e3", order=None)], id="d2")
+    assert problems(desk)[0][1].startswith("1 event of the webhook source 'shop' is in quarantine. See why: ")
+    desk.deliver([7], id="d3")
     desk.file.write_text("rules: [")
 
     (quarantine, text), (mapping, _) = problems(desk)

@@ -51,8 +51,8 @@ def test_a_worker_that_fell_silent_is_an_alert(platform: Platform, alerts: Alert
 
 def test_a_queue_that_reaches_the_threshold_is_an_alert(platform: Platform, alerts: Alerts) -> None:
     serve(platform, "maintenance")
-    platform.chore()
-    platform.chore(delay=60)
+    platform.chore(), platform.chore()
+    platform.chore(delay=3600)  # it waits for its time, not for a worker
     assert alerts.sweep()["open"] == 0
     third = platform.chore()
 
@@ -72,6 +72,7 @@ def test_a_task_that_keeps_failing_is_an_alert_for_an_hour(
 
     (opened,) = alerts.sweep()["opened"]
     assert opened.startswith("cleanup_old_data_task failed for good 2 times within an hour. See why: ")
+    assert opened.endswith("then `laneway dead requeue --name cleanup_old_data_task --failed`.")
     movable_clock.forward(3700)
     assert alerts.sweep()["closed"] == ["failures cleanup_old_data_task"]
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
+import sys
+from dataclasses import asdict
+
 import pytest
 from pydantic import SecretStr
 
 from laneway.platform import clock
+from laneway.platform.alerts import receivers as module
 from laneway.platform.alerts.receivers import BadReceiver, Receivers
 from laneway.platform.alerts.rules import Severity
 from laneway.platform.db.queries import alerts as repository
@@ -69,6 +76,41 @@ def test_a_test_says_what_each_receiver_answered_and_hides_their_addresses(
     assert [arrived.to for arrived in mail.arrived] == [("ops@example.com",)]
     assert "Test of Laneway" in mail.arrived[0].message["Subject"]
     assert SECRET not in "".join(capfd.readouterr()) + str(answers)
+
+
+@pytest.mark.usefixtures("platform_database")
+def test_the_sender_says_at_once_what_a_receiver_answered_while_another_one_hangs(http_peer: HttpPeer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and answers nothing
+        ports = (silent.getsockname()[1], http_peer.port)
+        job = {"addresses": [f"json://127.0.0.1:{port}/" for port in ports], **asdict(module.TEST)}
+        with subprocess.Popen(
+            [sys.executable, *module.SENDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as sender:
+            assert sender.stdin is not None and sender.stdout is not None
+            sender.stdin.write(json.dumps(job).encode())
+            sender.stdin.close()
+            first = json.loads(sender.stdout.readline())
+            hangs = sender.poll() is None
+            sender.kill()
+
+    assert first == {"number": 1, "sent": True, "answer": "it took the notice", "final": False}
+    assert hangs
+
+
+def test_receivers_that_hang_do_not_hide_what_the_others_answered(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sender is a process that writes one answer and a half, and then hangs."""
+    line = json.dumps({"number": 1, "sent": True, "answer": "it took the notice", "final": False})
+    hanging = f"import sys, time; print({line!r}); print('{{', end='', flush=True); time.sleep(60)"
+    monkeypatch.setattr(module, "SENDER", ("-S", "-c", hanging))
+    monkeypatch.setattr(module, "SECONDS", 2.0)
+    answers = receivers(platform, hangs=f"json://{SECRET}", chat=f"json://{SECRET}").test()
+
+    assert [(answer.receiver, answer.answer) for answer in answers] == [
+        ("hangs", "it did not take the notice within 2 s"),
+        ("chat", "it took the notice"),
+    ]
 
 
 def test_a_receiver_that_is_away_is_told_when_it_is_back_and_no_other_one_again(

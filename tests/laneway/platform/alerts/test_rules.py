@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from socket import gethostname
@@ -11,16 +11,20 @@ from typing import Any
 import pytest
 from redis import Redis
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from laneway.platform import clock
+from laneway.platform.alerts import alerts as alerts_module
 from laneway.platform.alerts.alerts import Alerts
 from laneway.platform.alerts.conditions import Problem
-from laneway.platform.alerts.rules import RULES
+from laneway.platform.alerts.rules import RULES, AlertRule, Severity
 from laneway.platform.alerts.situation import Situation
 from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import alerts as repository
 from laneway.platform.db.queries import workers
 from laneway.platform.errors import ConfigError
 from laneway.platform.execution.outcomes import Raised
+from laneway.platform.logging import logger
 from laneway.platform.settings import AlertSettings
 from laneway.schemas.task import TaskState
 from tests.fixtures.alerts import alerts_of, serve
@@ -90,6 +94,7 @@ def test_a_task_that_waits_for_long_is_an_alert(platform: Platform, movable_cloc
 def test_growing_dead_letters_are_an_alert(platform: Platform) -> None:
     alerts = alerts_of(platform, dead_letters=2)
     platform.brought_to(TaskState.DEAD_LETTER)
+    assert opened(alerts_of(platform, dead_letters=1))["dead_letters"].startswith("1 dead letter came in the queue")
     assert "dead_letters" not in opened(alerts)
     platform.brought_to(TaskState.FAILED)
     assert "dead_letters" not in opened(alerts), "it failed, and is no dead letter"
@@ -101,7 +106,11 @@ def test_growing_dead_letters_are_an_alert(platform: Platform) -> None:
 def test_events_that_are_not_recorded_are_an_alert(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     alerts = alerts_of(platform, unread_events=2)
     platform.recorder.leave_to_others()  # nobody records them
-    platform.chore(), platform.chore()
+    platform.chore()
+    assert opened(alerts_of(platform, unread_events=1))["recorder"].startswith(
+        "1 event of the queue 'maintenance' is not"
+    )
+    platform.chore()
 
     assert opened(alerts)["recorder"].startswith("2 events of the queue 'maintenance' are not in the database yet")
 
@@ -134,29 +143,46 @@ def test_a_broker_whose_memory_is_nearly_full_is_an_alert(platform: Platform) ->
     assert "broker_memory" not in opened(alerts)
 
 
-def test_a_disk_with_little_space_is_an_alert_of_its_machine(platform: Platform, tmp_path: Path) -> None:
-    alerts = alerts_of(platform, data_folder=tmp_path, disk_free=99.999)
-    assert opened(alerts)["disk"].startswith(f"the disk of DATA_DIR on {gethostname()} has ")
-    assert "disk" not in opened(alerts_of(platform, data_folder=tmp_path, disk_free=0))
-    assert "disk" not in opened(alerts_of(platform, data_folder=tmp_path / "none", disk_free=99.999))
-
-
-def test_a_machine_leaves_the_disk_of_another_one_to_its_workers(
-    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, movable_clock: MovableClock
+def test_a_disk_with_little_space_is_an_alert_of_its_machine_whoever_looks(
+    platform: Platform, tmp_path: Path, movable_clock: MovableClock
 ) -> None:
-    """The names of two machines are all that a test on one of them has to replace."""
-    with platform.database.transaction() as session:
-        now = clock.now()
-        workers.report(session, "w@other", id="w2", queues=[], started_at=now, now=now, host="other")
-    for module in ("conditions", "alerts"):
-        monkeypatch.setattr(f"laneway.platform.alerts.{module}.gethostname", lambda: "other")
-    assert "disk" in opened(alerts_of(platform, data_folder=tmp_path, disk_free=99.999))
-    monkeypatch.undo()
-    here = alerts_of(platform, data_folder=tmp_path, disk_free=0)
-    assert "disk" in opened(here)
+    platform.maintenance("w@here", data_folder=tmp_path).report()
+    platform.maintenance("w@nowhere", data_folder=tmp_path / "none").report()
+    for name, free in (("a", 4.5), ("b", 50), ("c", 2)):
+        report_disk(platform, name, host="other" if name < "c" else "third", free=free)
+    assert disks(alerts_of(platform, disk_free=0)) == {}
+    found = disks(alerts_of(platform, disk_free=99.999))
 
-    movable_clock.forward(30)
-    assert "disk" not in opened(here), "no worker lives there that could close it"
+    assert found.keys() == {gethostname(), "other", "third"}
+    assert found["other"].startswith("the disk of DATA_DIR on other has 4.5 % free (ALERT_DISK_FREE_PERCENT is 99.999)")
+    assert "Delete or move other files on that disk, or enlarge it." in found["other"]
+    assert disks(alerts_of(platform, disk_free=3)).keys() == {"third"}, "any machine closes what is over"
+    for seconds in (15, 10):
+        movable_clock.forward(seconds)
+        report_disk(platform, "a", host="other", free=1)
+    assert disks(alerts_of(platform, disk_free=3)).keys() == {"other"}, "nobody lives on the third one"
+
+
+def test_a_sweep_that_had_to_wait_says_nothing_about_disks(platform: Platform) -> None:
+    report_disk(platform, "a", host="other", free=1)
+    watched = alerts_of(platform).watched
+    rule = next(rule for rule in RULES if rule.kind == "disk")
+
+    assert rule.condition(Situation(watched, database_was_held=True)) is None
+    assert rule.condition(Situation(watched)) != []
+
+
+def report_disk(platform: Platform, name: str, *, host: str, free: float) -> None:
+    """Store the report of a worker on another machine."""
+    now = clock.now()
+    with platform.database.transaction() as session:
+        workers.report(session, name, id=name, queues=[], started_at=now, now=now, host=host, disk_free=free)
+
+
+def disks(alerts: Alerts) -> dict[str, str]:
+    """Machine → message of its open alert, after a sweep."""
+    alerts.sweep()
+    return {alert.subject: alert.message for alert in alerts.listing() if alert.kind == "disk"}
 
 
 def test_while_the_broker_is_away_its_alerts_stay_as_they_are(platform: Platform) -> None:
@@ -176,6 +202,35 @@ def test_while_the_broker_is_away_its_alerts_stay_as_they_are(platform: Platform
         assert "broker_memory" in opened(alerts)
     finally:
         platform.valkey.start()
+
+
+def test_a_rule_that_fails_is_logged_and_its_alerts_stay_as_they_are(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    works, hostile = [True], "\x00" + "x" * 300
+    monkeypatch.setattr(alerts_module, "log", logger("test"))
+
+    def found(_: Situation) -> Iterator[Problem]:
+        yield Problem(hostile, f"{hostile} is wrong")
+        assert works[0], "a fault of the application"
+
+    own = AlertRule(kind="k" * 32, severity=Severity.LOW, condition=found)
+    alerts = Alerts(alerts_of(platform).watched, (own, *RULES))
+    platform.chore()
+    assert opened(alerts).keys() == {own.kind, "no_worker"}
+    works[0] = False
+    with platform.database.transaction() as session:
+        for alert in repository.all_open(session):
+            assert len(alert.subject) <= 200
+        repository.close_alert(session, "no_worker", subject="maintenance", now=clock.now())
+    with capture_logs() as lines:
+        assert opened(alerts).keys() == {own.kind, "no_worker"}
+    assert [line["rule"] for line in lines if line["event"] == "a rule of alerts failed"] == [own.kind]
+
+
+def test_a_kind_that_is_too_long_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="at most 32 characters: 'kkkk"):
+        AlertRule(kind="k" * 33, severity=Severity.LOW, condition=lambda _: None)
 
 
 def _with(rule: Any, condition: Callable[[Situation], list[Problem]]) -> Any:

@@ -138,6 +138,20 @@ def test_one_beat_sends_and_the_other_takes_over_when_it_stops_or_stands_still(p
     assert sent(platform) == 1
 
 
+def test_a_beat_that_waits_for_the_lock_is_ready_again_when_the_broker_is_back(platform: Platform, make: Make) -> None:
+    first, second = make(), make()
+    first.tick()
+    with away(platform):
+        assert [first.tick(), second.tick()] == [RETRY_SECONDS] * 2
+    assert second.problem == "The broker cannot be used."
+
+    first.tick()
+    assert second.tick() == second.max_interval
+
+    assert second.lock is None
+    assert second.problem is None
+
+
 def test_a_schedule_that_the_broker_lost_is_stored_again_and_is_due_as_before(platform: Platform, make: Make) -> None:
     beat = make()
     beat.tick()
