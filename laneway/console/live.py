@@ -25,7 +25,7 @@ SHARE: Final = 0.04
 """The share of a core that renderings may take."""
 SLOWEST: Final = 60.0
 """Most seconds between two renderings, however long one takes."""
-KEEP_ALIVE: Final = 15.0
+KEEP_ALIVE: Final = 8.0
 """Seconds after which something is sent on a quiet stream, so that both sides notice a connection that broke."""
 STILL_HERE: Final = "event: still-here\ndata:\n\n"
 """What is sent then. The page changes nothing, and connects anew if it does not come."""

@@ -315,7 +315,7 @@
     state.textContent = text ?? "";
   }
 
-  const SILENCE = 40_000; // the server sends something every 15 seconds
+  const SILENCE = 20_000; // the server sends something every 8 seconds
   let heard = Date.now();
 
   function hear() {
