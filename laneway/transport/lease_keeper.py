@@ -20,6 +20,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -36,18 +37,26 @@ logger = logging.getLogger(__name__)
 MAX_UNCONFIRMED = 1024
 
 
+@dataclass(slots=True, eq=False)
+class _Lease:
+    """A message that this process holds. What is known of it is forgotten with it: `id` names objects used again."""
+
+    delivery: Delivery
+    ends: float
+    """When the lease expires, by the clock of `elapsed`."""
+    is_cancelled: bool = False
+
+
 class LeaseKeeper:
     """The messages that this process holds. `on_cancelled` is called once for each whose task was cancelled."""
 
     def __init__(self, engine: Engine, *, lease_ms: int, on_cancelled: Callable[[Delivery], None]) -> None:
         self.engine, self._lease_ms, self._on_cancelled = engine, lease_ms, on_cancelled
         self._connections: weakref.WeakSet[object] = weakref.WeakSet()
-        self._held: dict[int, Delivery] = {}
-        self._ends: dict[int, float] = {}
+        self._held: dict[int, _Lease] = {}
         self._retained: dict[int, tuple[Delivery, bool]] = {}
         self.prefetch_count = 0
         """The consumer's last prefetch count while no message of a lost connection was retained."""
-        self._cancelled: set[int] = set()
         self._ack_batcher = AckBatcher(engine, is_idle=lambda: not self._held)
         self._postponed: deque[Callable[[], object]] = deque()
         self._sending = threading.Lock()
@@ -85,8 +94,7 @@ class LeaseKeeper:
         """Renew this lease from now on; `since` is the time (`elapsed`) before the fetch was sent."""
         if self.is_inherited:
             return
-        self._ends[id(delivery)] = since + self._lease_ms / 1000
-        self._held[id(delivery)] = delivery
+        self._held[id(delivery)] = _Lease(delivery, since + self._lease_ms / 1000)
         self._ensure_running()
 
     @property
@@ -111,17 +119,17 @@ class LeaseKeeper:
 
     def is_valid(self, delivery: Delivery) -> bool:
         """True while the lease has not expired by this process's clock, so nobody else can have the message."""
-        return elapsed() < self._ends.get(id(delivery), 0.0)
+        lease = self._held.get(id(delivery))
+        return lease is not None and elapsed() < lease.ends
 
     def is_cancelled(self, delivery: Delivery) -> bool:
         """True if a renewal reported that the task of this held message was cancelled."""
-        return id(delivery) in self._cancelled
+        lease = self._held.get(id(delivery))
+        return lease is not None and lease.is_cancelled
 
     def drop(self, delivery: Delivery) -> bool:
         """Stop renewing the lease; False if it was no longer renewed."""
-        self._cancelled.discard(id(delivery))
         self._retained.pop(id(delivery), None)
-        self._ends.pop(id(delivery), None)
         return self._held.pop(id(delivery), None) is not None
 
     def retain(self, delivery: Delivery, owner: object, *, started: bool) -> None:
@@ -174,21 +182,24 @@ class LeaseKeeper:
         self.engine.close()
 
     def renew(self) -> None:
-        """Renew all leases. Drop messages whose lease was lost; report each cancelled message once."""
-        held = [*self._held.values(), *self._ack_batcher.unconfirmed]
-        if not held:
+        """Renew all leases. Drop messages whose lease was lost; report each cancelled one once, while it is held."""
+        held = list(self._held.values())
+        deliveries = [*(lease.delivery for lease in held), *self._ack_batcher.unconfirmed]
+        if not deliveries:
             return
         end = elapsed() + self._lease_ms / 1000
-        for delivery, code in zip(held, self.engine.renew(held, lease_ms=self._lease_ms), strict=True):
+        codes = self.engine.renew(deliveries, lease_ms=self._lease_ms)
+        for lease, code in zip(held, codes, strict=False):  # those that only wait for their acks need nothing more
             if code in LOST_STATUSES:
-                if self.drop(delivery):
-                    logger.warning("The lease on message %s was lost (%s): it may run again", delivery.id, code.name)
+                if self.drop(lease.delivery):
+                    name = code.name
+                    logger.warning("The lease on message %s was lost (%s): it may run again", lease.delivery.id, name)
                 continue
-            if id(delivery) in self._held:
-                self._ends[id(delivery)] = end
-            if code is LeaseStatus.CANCELLED and id(delivery) not in self._cancelled:
-                self._cancelled.add(id(delivery))
-                self._on_cancelled(delivery)
+            lease.ends = end
+            if code is LeaseStatus.CANCELLED and not lease.is_cancelled:
+                lease.is_cancelled = True
+                if self._held.get(id(lease.delivery)) is lease:
+                    self._on_cancelled(lease.delivery)
 
     @property
     def _is_idle(self) -> bool:

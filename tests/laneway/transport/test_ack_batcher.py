@@ -73,7 +73,7 @@ def lease_keeper(engine: Engine) -> Generator[LeaseKeeper]:
     user = type("User", (), {})()
     lease_keeper.attach(user)
     yield lease_keeper
-    for delivery in list(lease_keeper._held.values()):  # pyright: ignore[reportPrivateUsage]
+    for delivery in [lease.delivery for lease in lease_keeper._held.values()]:  # pyright: ignore[reportPrivateUsage]
         lease_keeper.drop(delivery)
     lease_keeper.detach(user)
     wait_until(lambda: not _threads(), seconds=10)

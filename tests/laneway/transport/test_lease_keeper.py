@@ -17,6 +17,8 @@ from kombu.messaging import Consumer, Producer
 
 from laneway.engine import Engine, Message, MessageState, RoundRobin
 from laneway.engine.elapsed import elapsed
+from laneway.engine.engine import Delivery
+from laneway.transport.lease_keeper import LeaseKeeper
 from tests.fixtures.relay import relay_to
 from tests.fixtures.valkey import RedisUrls, RunningValkey
 from tests.fixtures.waiting import wait_until
@@ -40,6 +42,37 @@ def test_drain_events_delivers_one_message_a_call(connection: Any, engine: Engin
             assert len(seen) == count
         for message in seen:
             message.ack()
+
+
+@pytest.mark.parametrize("settled", ["during the renewal", "with an ack that is not sent yet"])
+def test_a_cancellation_is_forgotten_with_its_message(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, settled: str
+) -> None:
+    """Else a later message, whose object may lie at the same place in memory, would be taken for a cancelled one."""
+    reported: list[Delivery] = []
+    keeper = LeaseKeeper(engine, lease_ms=60_000, on_cancelled=reported.append)
+    engine.put("mine", Message(task_id="t", name="x", body=b"\0[]"))
+    (delivery,) = engine.fetch(RoundRobin({"mine": 1}), 1).deliveries
+    keeper.hold(delivery, since=elapsed())
+    assert engine.cancel("mine", "t").marked == 1
+    renew = engine.renew
+
+    def renew_and_settle(*arguments: Any, **options: Any) -> Any:
+        codes = renew(*arguments, **options)
+        keeper.drop(delivery)
+        return codes
+
+    if settled == "during the renewal":
+        monkeypatch.setattr(engine, "renew", renew_and_settle)
+    else:
+        waiting = keeper._ack_batcher._unconfirmed  # pyright: ignore[reportPrivateUsage]
+        waiting[id(delivery)] = delivery
+        keeper.drop(delivery)
+    keeper.renew()
+
+    assert (keeper.is_cancelled(delivery), reported) == (False, [])
+    keeper._ack_batcher._unconfirmed.clear()  # pyright: ignore[reportPrivateUsage]
+    engine.ack([delivery])
 
 
 @pytest.mark.parametrize("timeout", [{}, {"socket_timeout": 120}])
