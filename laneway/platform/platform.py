@@ -299,7 +299,7 @@ class Platform:
     @cached_property
     def alerts(self) -> Alerts:
         from laneway.platform.alerts.alerts import Alerts
-        from laneway.platform.alerts.situation import Watched
+        from laneway.platform.alerts.snapshot import Watched
 
         watched = Watched(
             database=self.database,

@@ -10,7 +10,7 @@ from laneway._printable import printable
 from laneway.platform.alerts.conditions import Problem
 from laneway.platform.alerts.notices import DueNotices
 from laneway.platform.alerts.rules import RULES, AlertRule, Severity
-from laneway.platform.alerts.situation import Situation, Watched
+from laneway.platform.alerts.snapshot import Snapshot, Watched
 from laneway.platform.db.models import Alert
 from laneway.platform.db.queries import alerts as repository
 from laneway.platform.errors import BrokerUnavailable, ConfigError, DatabaseUnavailable
@@ -45,16 +45,16 @@ class Alerts:
 
         Raises DatabaseUnavailable.
         """
-        situation = Situation(self.watched, database_was_held=self._wait_for_turn())
-        found, unknown = self._problems(situation)
+        snapshot = Snapshot(self.watched, database_was_held=self._wait_for_turn())
+        found, unknown = self._problems(snapshot)
         with self.watched.tasks.transaction() as unit:
             opened = [
                 (kind, subject, message)
                 for (kind, subject), message in found.items()
-                if repository.open_alert(unit.session, kind, subject=subject, message=message, now=situation.now)
+                if repository.open_alert(unit.session, kind, subject=subject, message=message, now=snapshot.now)
             ]
-            closed = repository.close_others(unit.session, found.keys(), now=situation.now, unknown=unknown)
-            self._due.submit(unit, now=situation.now)
+            closed = repository.close_others(unit.session, found.keys(), now=snapshot.now, unknown=unknown)
+            self._due.submit(unit, now=snapshot.now)
         for kind, subject, message in opened:
             log.warning("alert opened", kind=kind, subject=subject, message=message)
         for alert in closed:
@@ -97,12 +97,12 @@ class Alerts:
             notified_at=alert.notified_at,
         )
 
-    def _problems(self, situation: Situation) -> tuple[dict[tuple[str, str], str], set[str]]:
+    def _problems(self, snapshot: Snapshot) -> tuple[dict[tuple[str, str], str], set[str]]:
         """(Kind, subject) → message, and the kinds of which it is not known whether there are any."""
         found, unknown = dict[tuple[str, str], str](), set[str]()
         for rule in self.rules:
             try:
-                problems = rule.condition(situation)
+                problems = rule.condition(snapshot)
                 known = None if problems is None else [_as_stored(rule, problem) for problem in problems]
             except DatabaseUnavailable:
                 raise

@@ -1,4 +1,4 @@
-"""The conditions of the rules: each looks at the situation, and returns the problems that exist now.
+"""The conditions of the rules: each looks at the snapshot, and returns the problems that exist now.
 
 None means that it cannot be known now. A condition may raise BrokerUnavailable, which means the same; so does any other
 error, which is logged, and is a fault of the condition.
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from laneway.platform.alerts.situation import Situation
+from laneway.platform.alerts.snapshot import Snapshot
 from laneway.platform.db.queries import outbound_webhooks, trouble, workers
 from laneway.platform.operations.readiness import shared_name_problem
 from laneway.platform.schedules.watch import BEAT
@@ -38,19 +38,19 @@ class Problem(NamedTuple):
     """What to do, if it is not what the rule says."""
 
 
-def failing_tasks(situation: Situation) -> Iterator[Problem]:
+def failing_tasks(snapshot: Snapshot) -> Iterator[Problem]:
     """Names of tasks that keep failing for good."""
-    with situation.watched.database.reading() as session:
-        failures = trouble.count_failures(session, since=situation.hour_ago)
+    with snapshot.watched.database.reading() as session:
+        failures = trouble.count_failures(session, since=snapshot.hour_ago)
     for task, count in failures.items():
-        if count >= situation.settings.failures:
+        if count >= snapshot.settings.failures:
             yield Problem(task, f"{task} failed for good {count} times within an hour")
 
 
-def new_errors(situation: Situation) -> Iterator[Problem]:
+def new_errors(snapshot: Snapshot) -> Iterator[Problem]:
     """Groups of errors of which there was none an hour ago. Their texts are left out: they may hold data of persons."""
-    with situation.watched.database.reading() as session:
-        groups = trouble.new_error_groups(session, since=situation.hour_ago, limit=MOST)
+    with snapshot.watched.database.reading() as session:
+        groups = trouble.new_error_groups(session, since=snapshot.hour_ago, limit=MOST)
     for found in groups:
         times = "once" if found.number == 1 else f"{found.number} times"
         yield Problem(
@@ -59,23 +59,23 @@ def new_errors(situation: Situation) -> Iterator[Problem]:
         )
 
 
-def full_queues(situation: Situation) -> Iterator[Problem]:
+def full_queues(snapshot: Snapshot) -> Iterator[Problem]:
     """Queues with many tasks that are due and wait."""
-    limit = situation.settings.backlog
-    for waiting in situation.waiting:
+    limit = snapshot.settings.backlog
+    for waiting in snapshot.waiting:
         if waiting.number >= limit:
             text = f"{_tasks_wait(waiting.number)} in the queue {waiting.queue!r} (ALERT_BACKLOG is {limit})"
             yield Problem(waiting.queue, text)
 
 
-def old_tasks(situation: Situation) -> Iterator[Problem]:
+def old_tasks(snapshot: Snapshot) -> Iterator[Problem]:
     """Queues whose oldest task waits for long."""
-    limit = situation.settings.oldest_seconds
-    for waiting in situation.waiting:
-        age = _age(situation, waiting.since)
+    limit = snapshot.settings.oldest_seconds
+    for waiting in snapshot.waiting:
+        age = _age(snapshot, waiting.since)
         if age < limit:
             continue
-        queue = situation.queues.get(waiting.queue)
+        queue = snapshot.queues.get(waiting.queue)
         paused = ", which is paused" if queue is not None and queue.paused else ""
         yield Problem(
             waiting.queue,
@@ -84,22 +84,22 @@ def old_tasks(situation: Situation) -> Iterator[Problem]:
         )
 
 
-def unserved_queues(situation: Situation) -> list[Problem] | None:
+def unserved_queues(snapshot: Snapshot) -> list[Problem] | None:
     """Queues in which tasks wait and that no live worker serves."""
-    if situation.database_was_held:
+    if snapshot.database_was_held:
         return None
     return [
         Problem(name, f"{_tasks_wait(queue.pending)} in the queue {name!r}, which no live worker serves")
-        for name, queue in situation.queues.items()
+        for name, queue in snapshot.queues.items()
         if queue.pending and not queue.workers
     ]
 
 
-def growing_dead_letters(situation: Situation) -> Iterator[Problem]:
+def growing_dead_letters(snapshot: Snapshot) -> Iterator[Problem]:
     """Queues that got many dead letters."""
-    with situation.watched.database.reading() as session:
-        dead = trouble.count_dead_letters(session, since=situation.hour_ago)
-    limit = situation.settings.dead_letters
+    with snapshot.watched.database.reading() as session:
+        dead = trouble.count_dead_letters(session, since=snapshot.hour_ago)
+    limit = snapshot.settings.dead_letters
     for queue, number in dead.items():
         if number >= limit:
             came = "1 dead letter" if number == 1 else f"{number} dead letters"
@@ -107,18 +107,18 @@ def growing_dead_letters(situation: Situation) -> Iterator[Problem]:
             yield Problem(queue, f"{text} (ALERT_DEAD_LETTERS_PER_HOUR is {limit})")
 
 
-def schedules_at_a_standstill(situation: Situation) -> Iterator[Problem]:
+def schedules_at_a_standstill(snapshot: Snapshot) -> Iterator[Problem]:
     """Schedules that were due and were not sent."""
-    schedules = situation.watched.schedules
+    schedules = snapshot.watched.schedules
     for found in schedules.standstills() if schedules else ():
         advice = START_BEAT if found.subject == BEAT else MEND_ENTRY if found.is_refused else ""
         yield Problem(found.subject, found.reason.removesuffix("."), advice)
 
 
-def unread_journals(situation: Situation) -> Iterator[Problem]:
+def unread_journals(snapshot: Snapshot) -> Iterator[Problem]:
     """Queues whose events the database lacks."""
-    limit = situation.settings.unread_events
-    for queue, number in situation.watched.recorder.unread().items():
+    limit = snapshot.settings.unread_events
+    for queue, number in snapshot.watched.recorder.unread().items():
         if number >= limit:
             of = f"of the queue {queue!r}"
             text = f"1 event {of} is" if number == 1 else f"{number} events {of} are"
@@ -126,39 +126,39 @@ def unread_journals(situation: Situation) -> Iterator[Problem]:
             yield Problem(queue, f"{text} (ALERT_UNREAD_EVENTS is {limit})")
 
 
-def unsent_tasks(situation: Situation) -> Iterator[Problem]:
+def unsent_tasks(snapshot: Snapshot) -> Iterator[Problem]:
     """Queues with accepted tasks that the broker does not have for long."""
-    with situation.watched.database.reading() as session:
-        found = trouble.unsent(session, now=situation.now)
-    limit = situation.settings.outbox_seconds
+    with snapshot.watched.database.reading() as session:
+        found = trouble.unsent(session, now=snapshot.now)
+    limit = snapshot.settings.outbox_seconds
     for waiting in found:
-        age = _age(situation, waiting.since)
+        age = _age(snapshot, waiting.since)
         if age >= limit:
             are = "1 accepted task is" if waiting.number == 1 else f"{waiting.number} accepted tasks are"
             text = f"{are} not in the queue {waiting.queue!r} yet, the oldest for {_in_words(age)}"
             yield Problem(waiting.queue, f"{text} (ALERT_OUTBOX_SECONDS is {limit:g})")
 
 
-def full_broker(situation: Situation) -> Iterator[Problem]:
+def full_broker(snapshot: Snapshot) -> Iterator[Problem]:
     """The memory of the broker, if it has a limit."""
-    broker = situation.watched.broker
+    broker = snapshot.watched.broker
     if broker.engine is None:
         return
     with broker.guarded():
         used, limit = broker.engine.memory()
     percent = 100 * used / limit if limit else 0
-    if limit and percent >= situation.settings.broker_memory:
+    if limit and percent >= snapshot.settings.broker_memory:
         text = f"the broker uses {percent:.0f} % of its memory of {limit / 1_048_576:.0f} MiB"
-        yield Problem("broker", f"{text} (ALERT_BROKER_MEMORY_PERCENT is {situation.settings.broker_memory:g})")
+        yield Problem("broker", f"{text} (ALERT_BROKER_MEMORY_PERCENT is {snapshot.settings.broker_memory:g})")
 
 
-def full_disks(situation: Situation) -> list[Problem] | None:
+def full_disks(snapshot: Snapshot) -> list[Problem] | None:
     """Machines with live workers whose disk of the data folder is nearly full."""
-    if situation.database_was_held:
+    if snapshot.database_was_held:
         return None
-    with situation.watched.database.reading() as session:
-        free = workers.free_disks(session, now=situation.now)
-    least = situation.settings.disk_free
+    with snapshot.watched.database.reading() as session:
+        free = workers.free_disks(session, now=snapshot.now)
+    least = snapshot.settings.disk_free
     return [
         Problem(host, f"the disk of DATA_DIR on {host} has {percent:.1f} % free (ALERT_DISK_FREE_PERCENT is {least:g})")
         for host, percent in free.items()
@@ -166,32 +166,32 @@ def full_disks(situation: Situation) -> list[Problem] | None:
     ]
 
 
-def stranded_messages(situation: Situation) -> Iterator[Problem]:
+def stranded_messages(snapshot: Snapshot) -> Iterator[Problem]:
     """Messages of other programs that wait where no worker looks."""
-    for each in situation.stranded:
+    for each in snapshot.stranded:
         yield Problem(each.queue, str(each))
 
 
-def undeclared_queues(situation: Situation) -> Iterator[Problem]:
+def undeclared_queues(snapshot: Snapshot) -> Iterator[Problem]:
     """Messages in queues that the application does not declare, and that no worker takes."""
-    stranded = {each.queue for each in situation.stranded}
-    unknown = situation.watched.unknown_queues
+    stranded = {each.queue for each in snapshot.stranded}
+    unknown = snapshot.watched.unknown_queues
     for queue in unknown.look() if unknown else ():
         if queue.queue not in stranded and not queue.running:
             yield Problem(queue.queue, str(queue))
 
 
-def shared_worker_names(situation: Situation) -> Iterator[Problem]:
+def shared_worker_names(snapshot: Snapshot) -> Iterator[Problem]:
     """Names that several live workers have."""
-    with situation.watched.database.reading() as session:
-        shared = workers.shared_names(session, now=situation.now)
+    with snapshot.watched.database.reading() as session:
+        shared = workers.shared_names(session, now=snapshot.now)
     for worker, number in shared.items():
         yield Problem(worker, shared_name_problem(worker, number).removesuffix("."))
 
 
-def disabled_receivers(situation: Situation) -> Iterator[Problem]:
+def disabled_receivers(snapshot: Snapshot) -> Iterator[Problem]:
     """Receivers of outbound webhooks that were disabled by what they answered."""
-    with situation.watched.database.reading() as session:
+    with snapshot.watched.database.reading() as session:
         disabled = outbound_webhooks.disabled_automatically(session, limit=MOST)
     for endpoint in disabled:
         yield Problem(endpoint.id, alert_message(endpoint))
@@ -201,8 +201,8 @@ def _tasks_wait(number: int) -> str:
     return "1 task waits" if number == 1 else f"{number} tasks wait"
 
 
-def _age(situation: Situation, since: datetime) -> float:
-    return (situation.now - since).total_seconds()
+def _age(snapshot: Snapshot, since: datetime) -> float:
+    return (snapshot.now - since).total_seconds()
 
 
 def _in_words(seconds: float) -> str:

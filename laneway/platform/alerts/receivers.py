@@ -71,7 +71,7 @@ class Receivers:
         """Send a test notice to each receiver, and write that into the audit log. Raises NotConfigured, TestRuns."""
         names = list(self._settings.receivers)
         if not names:
-            raise NotConfigured("Notices about alerts", "ALERT_RECEIVERS")
+            raise NotConfigured("The sending of notices", "ALERT_RECEIVERS")
         if not self._test.acquire(blocking=False):
             raise TestRuns
         try:

@@ -9,7 +9,7 @@ from typing import Final
 
 from laneway.platform.alerts import conditions
 from laneway.platform.alerts.conditions import Problem
-from laneway.platform.alerts.situation import Situation
+from laneway.platform.alerts.snapshot import Snapshot
 from laneway.platform.webhooks.endpoint_rules import ALERT as RECEIVER_DISABLED
 
 MAX_KIND: Final = 32
@@ -29,7 +29,7 @@ class AlertRule:
     kind: str
     """At most `MAX_KIND` characters."""
     severity: Severity
-    condition: Callable[[Situation], Iterable[Problem] | None]
+    condition: Callable[[Snapshot], Iterable[Problem] | None]
     """Returns the problems that exist now; None, or an error: that is not known."""
     advice: str = ""
     """What to do, as a sentence; `{subject}` is replaced. Empty: the text of the problem says it."""

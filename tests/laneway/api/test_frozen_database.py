@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.fixtures.api_calls import REPORT, Api
+from tests.fixtures.api_calls import REPORT, Api, at_once
 from tests.fixtures.databases import PostgresServer
 from tests.fixtures.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("platform_database", ["postgresql"], indirect=True)
 
+BUSY_MACHINE = 3.0
+"""Seconds that a loaded machine may add."""
 READERS = 30
 """More than there are threads."""
-Timed = tuple[httpx.Response, float]
 
 
 def ready(api: Api) -> tuple[int, dict[str, Any]]:
     answer = api.http.get("/health/ready")
     return answer.status_code, answer.json()
-
-
-def at_once(api: Api, requests: list[tuple[str, str, Any]]) -> list[Timed]:
-    """Send all requests at the same moment; returns each response, and the seconds until it came."""
-
-    async def send(client: httpx.AsyncClient, method: str, path: str, body: Any) -> Timed:
-        began = monotonic()
-        response = await client.request(method, path, json=body)
-        return response, monotonic() - began
-
-    async def send_all() -> list[Timed]:
-        transport = httpx.ASGITransport(api.http.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
-            return await asyncio.gather(*(send(client, *request) for request in requests))
-
-    return asyncio.run(send_all())
 
 
 def test_a_frozen_server_is_named_and_keeps_no_request_waiting(api: Api, postgresql_server: PostgresServer) -> None:
@@ -52,9 +35,9 @@ def test_a_frozen_server_is_named_and_keeps_no_request_waiting(api: Api, postgre
     assert probe.status_code == 503
     assert (probe.json()["status"], probe.json()["database"]) == ("not ready", "Database unavailable")
     assert "The database cannot be reached" in probe.json()["degraded"][0]["problem"]
-    assert seconds < 5
+    assert seconds < 5 + BUSY_MACHINE
     assert {answer.status_code for answer, _ in answers} == {503}
-    assert max(seconds for _, seconds in answers) < 10
+    assert max(seconds for _, seconds in answers) < 10 + BUSY_MACHINE
     wait_until(lambda: ready(api)[0] == 200, seconds=10)
     assert api.http.get("/tasks").status_code == 200
 

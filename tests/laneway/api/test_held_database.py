@@ -4,42 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from time import monotonic
 from typing import Any
 
 import httpx
 import pytest
 
 from laneway.api import threads
-from tests.fixtures.api_calls import Api, say
+from tests.fixtures.api_calls import Api, at_once, say
 from tests.fixtures.held_database import held_by_another_program
 
 DEADLINE = 1.5
 BUSY_MACHINE = 3.0
 """Seconds that a loaded machine may add."""
 WRITERS, READERS = 60, 20
-Timed = tuple[httpx.Response, float]
 
 
 @pytest.fixture(autouse=True)
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "WAIT_SECONDS", DEADLINE)
-
-
-def at_once(api: Api, requests: list[tuple[str, str, Any]]) -> list[Timed]:
-    """Send all requests at the same moment; returns each response, and the seconds until it came."""
-
-    async def send(client: httpx.AsyncClient, method: str, path: str, body: Any) -> Timed:
-        began = monotonic()
-        response = await client.request(method, path, json=body)
-        return response, monotonic() - began
-
-    async def send_all() -> list[Timed]:
-        transport = httpx.ASGITransport(api.http.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=120) as client:
-            return await asyncio.gather(*(send(client, *request) for request in requests))
-
-    return asyncio.run(send_all())
 
 
 def message(number: int) -> tuple[str, str, Any]:

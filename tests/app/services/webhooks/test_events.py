@@ -241,11 +241,11 @@ def test_an_event_that_is_read_differently_now_is_replaced_by_what_is_read(desk:
 
 def problems(desk: Desk) -> list[tuple[str, str]]:
     """The kind and the subject of each problem that the application's rules find, and its message."""
-    situation: Any = None  # they look at the application alone
+    snapshot: Any = None  # they look at the application alone
     return [
         (f"{rule.kind} {problem.subject}", rule.message(problem))
         for rule in desk.events.alert_rules
-        for problem in rule.condition(situation) or ()
+        for problem in rule.condition(snapshot) or ()
     ]
 
 

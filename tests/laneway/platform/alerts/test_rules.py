@@ -18,7 +18,7 @@ from laneway.platform.alerts import alerts as alerts_module
 from laneway.platform.alerts.alerts import Alerts
 from laneway.platform.alerts.conditions import Problem
 from laneway.platform.alerts.rules import RULES, AlertRule, Severity
-from laneway.platform.alerts.situation import Situation
+from laneway.platform.alerts.snapshot import Snapshot
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import alerts as repository
 from laneway.platform.db.queries import workers
@@ -168,8 +168,8 @@ def test_a_sweep_that_had_to_wait_says_nothing_about_disks(platform: Platform) -
     watched = alerts_of(platform).watched
     rule = next(rule for rule in RULES if rule.kind == "disk")
 
-    assert rule.condition(Situation(watched, database_was_held=True)) is None
-    assert rule.condition(Situation(watched)) != []
+    assert rule.condition(Snapshot(watched, database_was_held=True)) is None
+    assert rule.condition(Snapshot(watched)) != []
 
 
 def report_disk(platform: Platform, name: str, *, host: str, free: float) -> None:
@@ -188,7 +188,7 @@ def disks(alerts: Alerts) -> dict[str, str]:
 def test_while_the_broker_is_away_its_alerts_stay_as_they_are(platform: Platform) -> None:
     known = [True]
 
-    def found(_: Situation) -> list[Problem]:
+    def found(_: Snapshot) -> list[Problem]:
         if not known[0]:
             platform.broker.ping()
         return [Problem("x", "it is full")]
@@ -210,7 +210,7 @@ def test_a_rule_that_fails_is_logged_and_its_alerts_stay_as_they_are(
     works, hostile = [True], "\x00" + "x" * 300
     monkeypatch.setattr(alerts_module, "log", logger("test"))
 
-    def found(_: Situation) -> Iterator[Problem]:
+    def found(_: Snapshot) -> Iterator[Problem]:
         yield Problem(hostile, f"{hostile} is wrong")
         assert works[0], "a fault of the application"
 
@@ -233,7 +233,7 @@ def test_a_kind_that_is_too_long_is_refused_at_once() -> None:
         AlertRule(kind="k" * 33, severity=Severity.LOW, condition=lambda _: None)
 
 
-def _with(rule: Any, condition: Callable[[Situation], list[Problem]]) -> Any:
+def _with(rule: Any, condition: Callable[[Snapshot], list[Problem]]) -> Any:
     from dataclasses import replace
 
     return replace(rule, condition=condition)
@@ -275,8 +275,8 @@ def test_a_sweep_that_had_to_wait_says_nothing_about_workers(platform: Platform)
     watched = alerts_of(platform).watched
     rule = next(rule for rule in RULES if rule.kind == "no_worker")
 
-    assert rule.condition(Situation(watched, database_was_held=True)) is None
-    assert rule.condition(Situation(watched)) != []
+    assert rule.condition(Snapshot(watched, database_was_held=True)) is None
+    assert rule.condition(Snapshot(watched)) != []
 
 
 def test_workers_that_died_before_a_new_one_started_stay_dead(platform: Platform, movable_clock: MovableClock) -> None:

@@ -38,7 +38,7 @@ class Watched:
     schedules: ScheduleWatch | None = None
 
 
-class Situation:
+class Snapshot:
     """The platform at the moment of one sweep."""
 
     def __init__(self, watched: Watched, *, database_was_held: bool = False) -> None:
