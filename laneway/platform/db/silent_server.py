@@ -27,6 +27,7 @@ CONNECT_SECONDS: Final = 5
 """Most seconds to connect, unless the work may wait for less."""
 KNOWN_SECONDS: Final = 1.0
 """Nobody tries to connect for this long after a server was found to stand still."""
+NO_ANSWER: Final = "the server does not answer a new connection within {seconds} s: it stands still or is out of reach"
 STANDS_STILL: Final = "the server takes connections and does not answer: it stands still, or its machine is overloaded"
 
 T = TypeVar("T")
@@ -44,7 +45,11 @@ class SilenceWatch:
             raise psycopg.OperationalError(STANDS_STILL)
         seconds = max(ANSWER_SECONDS, ceil(seconds_left(CONNECT_SECONDS)))
         given: dict[str, Any] = {"connect_timeout": seconds, **parameters}
-        connection = WatchedConnection.connect(**given)
+        try:
+            connection = WatchedConnection.connect(**given)
+        except ConnectionTimeout:
+            self._silent_at = monotonic()
+            raise psycopg.OperationalError(NO_ANSWER.format(seconds=seconds)) from None
         connection.watch, connection.parameters = self, parameters
         return connection
 

@@ -15,9 +15,7 @@ APP = "tests.laneway.worker.feature_app"
 TASKS = 2_000
 EMPTY = (
     "LeaseKeeper._held",
-    "LeaseKeeper._ends",
     "LeaseKeeper._retained",
-    "LeaseKeeper._cancelled",
     "QoS.held",
     "Channel.pending",
 )
