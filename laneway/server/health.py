@@ -1,7 +1,6 @@
 """`python -m laneway.server.health PROCESS`: reports by exit code (0 or 1) whether a container's process is healthy.
 
-It uses the probes of `laneway up`. Each container runs it again and again, so it imports only what the probe of its
-process needs.
+It uses the probes of `laneway up`, and those of the process itself if it answers them (`PROBE_PORT`).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from laneway.platform.clock import now
 from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.settings import Settings
 from laneway.server.checks import reachable
+from laneway.server.processes import ManagedProcess, processes
 
 RECENT = timedelta(seconds=60)
 """A worker is unhealthy when its last report is older than this."""
@@ -43,9 +43,12 @@ def is_healthy(name: str, settings: Settings) -> bool:
         return _responds(settings.api.host, settings.api.port, "/health/ready")
     if name == "flower":
         return _responds(settings.api.flower_host, settings.api.flower_port, "/healthcheck")
+    known = {process.name: process for process in processes(settings)}
+    if name not in known:
+        raise ConfigError(f"There is no process {name!r}; there are {', '.join(known)}.")
     if settings.probes.port is not None:  # workers and Beat; of a container, so each has this port
         return _responds(settings.probes.host, settings.probes.port, "/health/live")
-    return _probe_passes(name, settings)
+    return _probe_passes(known[name])
 
 
 def _responds(host: str, port: int, path: str) -> bool:
@@ -59,15 +62,9 @@ def _responds(host: str, port: int, path: str) -> bool:
         connection.close()
 
 
-def _probe_passes(name: str, settings: Settings) -> bool:
-    from laneway.server.processes import processes  # imports redis-py and Celery, which the others do not need
-
-    known = {process.name: process for process in processes(settings)}
-    if name not in known:
-        raise ConfigError(f"There is no process {name!r}; there are {', '.join(known)}.")
-
+def _probe_passes(process: ManagedProcess) -> bool:
     async def probe() -> bool:
-        return await known[name].ready(now() - RECENT)
+        return await process.ready(now() - RECENT)
 
     return asyncio.run(probe())
 

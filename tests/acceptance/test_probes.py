@@ -114,7 +114,11 @@ def test_a_port_that_is_in_use_ends_a_worker_with_a_sentence(site: Site, hang: P
 
 
 def test_beat_is_ready_with_the_lock_and_while_it_waits_for_it_and_lives_while_it_ticks(site: Site, hang: Path) -> None:
+    hang.touch()
     first = start_beat(site, "beat-1", free_port(), hang)
+    hangs_at_once = first.until("/health/live", 503, seconds=START_SECONDS)
+    assert hangs_at_once["problems"][0].startswith("Its main loop has not turned for ")
+    hang.unlink()
     assert first.until("/health/ready", 200, seconds=START_SECONDS) == {"status": "ready", "problems": []}
     second = start_beat(site, "beat-2", free_port(), hang)
     second.until("/readyz", 200, seconds=START_SECONDS)

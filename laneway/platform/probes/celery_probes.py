@@ -87,6 +87,7 @@ class BeatProbe:
         return [problem] if problem else []
 
     def _note_tick(self, *arguments: Any, **options: Any) -> Any:
+        self.loop.begin_turn()
         seconds = self._tick(*arguments, **options)
         self.loop.turn(sleeps=seconds or 0.0)
         return seconds

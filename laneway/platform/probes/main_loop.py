@@ -17,16 +17,22 @@ class MainLoop:
         self._waits: str | None = STARTS
         self._turned_at = 0.0
         self._sleeps = 0.0
+        self._is_in_turn = False
         self._is_over = False
+
+    def begin_turn(self) -> None:
+        """Note that a turn begins, so that a first one that never ends is a stall, too."""
+        self._turned_at, self._sleeps, self._is_in_turn = monotonic(), 0.0, True
 
     def turn(self, *, sleeps: float = 0.0) -> None:
         """Note that the loop turns now. `sleeps`: seconds that it will sleep before its next turn."""
-        self._turned_at, self._sleeps = monotonic(), sleeps
+        self._turned_at, self._sleeps, self._is_in_turn = monotonic(), sleeps, False
         if not self._is_over:
             self._waits = None
 
     def leave(self, reason: str, *, for_good: bool = False) -> None:
         """Note that the process has left the loop, and why, in a sentence. `for_good`: it ends."""
+        self._is_in_turn = False
         if not self._is_over:
             self._waits, self._is_over = reason, for_good
 
@@ -39,6 +45,7 @@ class MainLoop:
     def stall(self) -> str | None:
         """That the loop hangs, in a sentence; None: it turns, or the process is not in it."""
         seconds = monotonic() - self._turned_at - self._sleeps
-        if self._waits is not None or seconds <= STALLED_SECONDS:
+        is_elsewhere = self._waits is not None and not self._is_in_turn
+        if is_elsewhere or seconds <= STALLED_SECONDS:
             return None
         return f"Its main loop has not turned for {seconds:.0f} s."

@@ -18,6 +18,7 @@ from laneway.platform.clock import now
 from laneway.platform.db.migrate import upgrade
 from laneway.platform.db.models import Worker
 from laneway.platform.db.session import Database
+from laneway.platform.errors import ConfigError
 from laneway.server import health
 from laneway.server.probes import BEAT_LOCK, Probe, beat_holds_lock, broker_answers, http_answers, worker_reports
 from laneway.server.valkey import embedded_argv
@@ -87,8 +88,14 @@ def test_the_health_check_of_a_container_probes_its_own_process(
     assert not health.is_healthy("worker", settings)
     assert not health.is_healthy("beat", settings)
     OnePath.healthy_path = "/health/live"
-    assert health.is_healthy("any-name", make_settings(PROBE_PORT=str(web)))
+    assert health.is_healthy("worker", make_settings(PROBE_PORT=str(web)))
     assert not health.is_healthy("beat", make_settings(PROBE_PORT=str(free_port())))
+
+
+@pytest.mark.parametrize("port", ["", "9"])
+def test_the_health_check_knows_the_processes(make_settings: MakeSettings, port: str) -> None:
+    with pytest.raises(ConfigError, match="There is no process 'worke'; there are worker, "):
+        health.is_healthy("worke", make_settings(PROBE_PORT=port) if port else make_settings())
 
 
 def test_a_broker_is_ready_when_it_answers(make_settings: MakeSettings, redis_urls: RedisUrls) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Integer, String, and_, cast, delete, exists, extract, func, or_, select
 from sqlalchemy.orm import Session
 
+from laneway.platform import clock
 from laneway.platform.access.bounds import tenant_prefix
 from laneway.platform.access.caller import Caller, current_caller
 from laneway.platform.db.models import TaskRun, TaskTag
@@ -20,6 +21,7 @@ from laneway.schemas.task import TaskState
 class Filter:
     """Selects tasks that the caller may see; a field that is not set selects all.
 
+    `states` are those that are shown (`history.task_views.display_state`): a scheduled task that is due is pending.
     `name` also finds the tasks that have another name of the same task (`TaskSpec.aliases`). `since` and `until` limit
     the time of acceptance. `error` is a part of the error's text, `text` one of the payload or the error as stored.
     """
@@ -42,8 +44,9 @@ class Filter:
         """The filter as conditions on `TaskRun`."""
         found: list[ColumnElement[bool]] = []
         names = () if self.name is None else registry.names_of(self.name)
-        lists = ((TaskRun.state, self.states), (TaskRun.name, names), (TaskRun.queue, self.queues))
-        for many, values in (*lists, (TaskRun.id, self.ids)):
+        if self.states:
+            found.append(_shown_as(self.states, now=clock.now()))
+        for many, values in ((TaskRun.name, names), (TaskRun.queue, self.queues), (TaskRun.id, self.ids)):
             if values:
                 found.append(many.in_(values))
         for column, value in (
@@ -69,6 +72,22 @@ class Filter:
         for part, texts in ((self.error, (TaskRun.error,)), (self.text, _TEXTS)):
             if part is not None:
                 yield or_(*(text.icontains(part, autoescape=True) for text in texts))
+
+
+def _shown_as(states: tuple[TaskState, ...], *, now: datetime) -> ColumnElement[bool]:
+    """The tasks that are shown in one of these states."""
+    pending, scheduled = TaskRun.state == TaskState.PENDING, TaskRun.state == TaskState.SCHEDULED
+    is_unsent, is_due = TaskRun.published_at.is_(None), TaskRun.due_at <= now
+    parts = {
+        TaskState.ACCEPTED: (or_(TaskRun.state == TaskState.ACCEPTED, and_(pending, is_unsent)),),
+        TaskState.PENDING: (and_(pending, ~is_unsent), and_(scheduled, is_due)),
+        TaskState.SCHEDULED: (and_(scheduled, or_(TaskRun.due_at.is_(None), ~is_due)),),
+    }
+    if parts.keys() <= set(states) or parts.keys().isdisjoint(states):
+        return TaskRun.state.in_(states)
+    others = tuple(state for state in states if state not in parts)
+    shown = [part for state in states if state in parts for part in parts[state]]
+    return or_(*shown, TaskRun.state.in_(others)) if others else or_(*shown)
 
 
 _TEXTS = (cast(TaskRun.payload, String), TaskRun.error)
