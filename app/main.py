@@ -26,7 +26,7 @@ def create_app(config: Settings) -> FastAPI:
     load_tasks_or_exit(celery_app)
     return make_api(
         Services(config, celery_app),
-        (*DOMAINS, *ROUTERS, *library.CONSOLE, *application.CONSOLE),
+        (*DOMAINS, *ROUTERS, *library.CONSOLE, *application.CONSOLE, library.LAST),
         title="Laneway",
         description=DESCRIPTION,
         at_start=_log_problems,

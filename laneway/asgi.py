@@ -7,7 +7,7 @@ import sys
 from fastapi import FastAPI
 
 from laneway.api.app import ROUTERS, make_api
-from laneway.console.library import CONSOLE
+from laneway.console.library import CONSOLE, LAST
 from laneway.platform.application import application
 from laneway.platform.errors import ConfigError
 
@@ -16,7 +16,7 @@ def create_app() -> FastAPI:
     """Make the API of the project's application: the library's routes and pages. Raises ConfigError."""
     found = application()
     platform = found.make_platform(found.load_settings())
-    return make_api(platform, (*ROUTERS, *CONSOLE), title=found.name)
+    return make_api(platform, (*ROUTERS, *CONSOLE, LAST), title=found.name)
 
 
 def _load_app() -> FastAPI:

@@ -13,6 +13,7 @@ from laneway.console.pages import (
     overview,
     task,
     tasks,
+    unknown,
     webhooks,
     workers,
     workflows,
@@ -20,3 +21,5 @@ from laneway.console.pages import (
 
 CONSOLE: Final = (assets, overview, tasks, task, dead_letters, workflows, workers, webhooks, deliveries, audit, access)
 """The modules with the console's routers."""
+LAST: Final = unknown
+"""The module that comes after the pages of the application."""

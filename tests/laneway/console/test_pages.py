@@ -80,6 +80,13 @@ def test_an_address_that_is_not_valid_is_told_on_a_page_that_leads_on(api: Api) 
     assert "<b>soon" not in answer.text and 'href="/console/tasks"' in answer.text
 
 
+def test_an_address_that_does_not_exist_is_answered_by_a_page(api: Api) -> None:
+    answer = api.http.get("/console/taks/7", headers=HTML)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "has no page &#39;taks/7&#39;" in answer.text
+    assert api.http.post("/console/taks", json={}).status_code == 405
+
+
 def test_a_value_that_is_nested_deeply_is_shown() -> None:
     deep: object = "innermost"
     for _ in range(150):
