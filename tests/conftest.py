@@ -31,7 +31,7 @@ settings.load_profile("busy machine")
 
 SERVERS = {
     *("api", "database", "engine_url", "installed", "laneway", "laneway_installation", "laneway_platform", "live"),
-    *("make_api", "platform", "platform_database"),
+    *("make_api", "new_database", "platform", "platform_database"),
     *("postgresql_server", "rabbitmq", "redis_urls", "s3_server", "services", "shared_site", "site", "valkey"),
 }
 """Fixtures that start a server or a process: a test that uses one of them gets the marker `server`."""

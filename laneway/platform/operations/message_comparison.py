@@ -105,8 +105,10 @@ class MessageComparison:
 
     def _runs(self, ids: Sequence[str]) -> dict[str, TaskRun]:
         storable = [id for id in ids if is_storable_id(id)]  # the database refuses to compare the others
+        if not storable:
+            return {}
         with self._database.reading() as session:
-            return {run.id: run for run in task_runs.by_ids(session, storable)} if storable else {}
+            return {run.id: run for run in task_runs.by_ids(session, storable)}
 
     def _settle(self, queue: str, message: MessageInfo, difference: Difference) -> bool:
         id = message.stored.message.task_id

@@ -28,12 +28,6 @@ from tests.fixtures.analytics_rows import (
 
 
 @pytest.fixture
-def database(platform_database: Database) -> Database:
-    """An emptied database: no test here changes its schema."""
-    return platform_database
-
-
-@pytest.fixture
 def analytics(database: Database) -> Analytics:
     return Analytics(database)
 

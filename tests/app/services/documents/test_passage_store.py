@@ -21,12 +21,6 @@ EXAMPLES = ROOT / "examples" / "documents"
 
 
 @pytest.fixture
-def database(platform_database: Database) -> Database:
-    """An emptied database: no test here changes its schema."""
-    return platform_database
-
-
-@pytest.fixture
 def passage_store(database: Database) -> PassageStore:
     return PassageStore(database)
 

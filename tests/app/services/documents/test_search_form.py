@@ -27,12 +27,6 @@ TEXTS = {
 
 
 @pytest.fixture
-def database(platform_database: Database) -> Database:
-    """An emptied database: no test here changes its schema."""
-    return platform_database
-
-
-@pytest.fixture
 def store(database: Database) -> PassageStore:
     store = PassageStore(database)
     for id, text in TEXTS.items():

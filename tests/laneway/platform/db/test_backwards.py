@@ -21,6 +21,12 @@ ROWS = 3 * FIRST_PART
 
 
 @pytest.fixture
+def database(new_database: Database) -> Database:
+    """A new one, whose rows are numbered from 1."""
+    return new_database
+
+
+@pytest.fixture
 def deliveries(database: Database) -> Database:
     """Deliveries; the oldest and the newest one have another event."""
     now = clock.now()

@@ -19,6 +19,12 @@ from laneway.platform.errors import DatabaseUnavailable
 
 
 @pytest.fixture
+def database(new_database: Database) -> Database:
+    """Tests here change more than rows."""
+    return new_database
+
+
+@pytest.fixture
 def full(sqlite_database: Database) -> Generator[Database]:
     """A database whose file may not grow."""
     url = sqlite_database.url

@@ -25,6 +25,12 @@ from tests.fixtures.held_database import held_by_another_program
 HISTORIES = (PLATFORM_HISTORY, APPLICATION_HISTORY)
 
 
+@pytest.fixture
+def database(new_database: Database) -> Database:
+    """Tests here change more than rows."""
+    return new_database
+
+
 def head(history: MigrationHistory) -> str | None:
     """The newest revision of a history."""
     return ScriptDirectory.from_config(alembic_configuration(history)).get_current_head()

@@ -16,6 +16,12 @@ from tests.fixtures.newer_schema import NEWER, newer_history
 
 
 @pytest.fixture
+def database(new_database: Database) -> Database:
+    """Tests here change more than rows."""
+    return new_database
+
+
+@pytest.fixture
 def newer(tmp_path: Path) -> MigrationHistory:
     """The history of a newer version."""
     return newer_history(tmp_path)

@@ -8,7 +8,6 @@ from itertools import combinations, product
 import pytest
 
 from laneway.platform import clock
-from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import search
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database

@@ -48,6 +48,12 @@ print(sorted(gevent.pool.Pool(5).map(write, range(5))))
 """
 
 
+@pytest.fixture
+def database(new_database: Database) -> Database:
+    """Tests here change more than rows."""
+    return new_database
+
+
 def count(database: Database) -> int:
     """The number of reports."""
     with database.reading() as session:

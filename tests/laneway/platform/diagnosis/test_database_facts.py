@@ -21,6 +21,12 @@ BY_SPEED = ("room", "writes")
 NO_BROKER: Broker = None  # pyright: ignore[reportAssignmentType] - nobody asks for it
 
 
+@pytest.fixture
+def database(new_database: Database) -> Database:
+    """Tests here change more than rows."""
+    return new_database
+
+
 def found(database: Database) -> dict[str, str]:
     """Check → the severity of its finding, apart from the room on the disk of this machine."""
     installation = Installation(database, NO_BROKER, broker_address="")

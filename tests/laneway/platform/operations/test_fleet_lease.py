@@ -29,12 +29,6 @@ Forward = Callable[[float], None]
 
 
 @pytest.fixture
-def database(platform_database: Database) -> Database:
-    """An emptied database: no test here changes its schema."""
-    return platform_database
-
-
-@pytest.fixture
 def forward(monkeypatch: pytest.MonkeyPatch) -> Forward:
     """Moves the time that each process measures. The clocks on the wall stay where they are."""
     moment = [0.0]

@@ -28,9 +28,9 @@ __all__ = ["maintenance", "valkey"]
 
 
 @pytest.fixture
-def platform_database(database: Database) -> Database:
+def platform_database(new_database: Database) -> Database:
     """A database of this test alone: it is copied and dropped, which needs that nobody else is connected."""
-    return database
+    return new_database
 
 
 @pytest.fixture
