@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from laneway.schemas.queue import QueueLimits, QueueLimitsListResponse, QueueLimitsResponse
     from laneway.schemas.task import AttemptView, CancelResponse, EventView, TaskDetails, TaskHandle, TaskStatus
+    from laneway.schemas.waiting import WhyResponse
     from laneway.schemas.worker import WorkerView
     from laneway.schemas.workflow_run import (
         DefinitionsResponse,
@@ -75,6 +76,9 @@ class ApiSource:
 
     def show(self, id: str) -> TaskDetails:
         return self._api.send(calls.get(id))
+
+    def why(self, id: str) -> WhyResponse:
+        return self._api.send(operator_calls.why(id))
 
     def attempts(self, id: str) -> list[AttemptView]:
         return self._api.send(operator_calls.attempts(id))

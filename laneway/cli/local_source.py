@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from laneway.schemas.queue import QueueLimits, QueueLimitsResponse
     from laneway.schemas.task import AttemptView, CancelResponse, EventView, TaskDetails, TaskHandle, TaskStatus
+    from laneway.schemas.waiting import WhyResponse
     from laneway.schemas.worker import WorkerView
     from laneway.schemas.workflow_run import (
         DefinitionsResponse,
@@ -72,6 +73,9 @@ class LocalSource:
 
     def show(self, id: str) -> TaskDetails:
         return self._platform.tasks.status(id)
+
+    def why(self, id: str) -> WhyResponse:
+        return self._platform.tasks.why(id)
 
     def attempts(self, id: str) -> list[AttemptView]:
         return [describe_attempt(attempt) for attempt in self._platform.event_stream.attempts(id)]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         TaskState,
         TaskStatus,
     )
+    from laneway.schemas.waiting import WhyResponse
     from laneway.schemas.worker import WorkerView
     from laneway.schemas.workflow_run import (
         DefinitionsResponse,
@@ -91,6 +92,8 @@ class Tasks(Protocol):
     def search(self, which: TaskFilter, *, limit: int) -> list[TaskStatus]: ...
 
     def show(self, id: str) -> TaskDetails: ...
+
+    def why(self, id: str) -> WhyResponse: ...
 
     def attempts(self, id: str) -> list[AttemptView]: ...
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         StatsResponse,
     )
     from laneway.schemas.queue import QueueLimits, QueueLimitsListResponse, QueueLimitsResponse
+    from laneway.schemas.waiting import WhyResponse
     from laneway.schemas.worker import TaskNamesResponse, WorkersResponse
 
 
@@ -36,6 +37,13 @@ def search(**parameters: Any) -> Call[TaskPage]:
 def attempts(id: str) -> Call[list[AttemptView]]:
     """`GET /tasks/{id}/attempts`."""
     return Call("GET", f"/tasks/{part(id)}/attempts", TypeAdapter(list[AttemptView]))
+
+
+def why(id: str) -> Call[WhyResponse]:
+    """`GET /tasks/{id}/why`."""
+    from laneway.schemas.waiting import WhyResponse
+
+    return Call("GET", f"/tasks/{part(id)}/why", adapter(WhyResponse))
 
 
 def stats(**parameters: Any) -> Call[StatsResponse]:

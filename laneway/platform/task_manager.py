@@ -32,6 +32,7 @@ from laneway.platform.task_control import TaskControl
 from laneway.platform.task_reader import TaskReader
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import CancelResponse, QueueFigures, TaskDetails, TaskHandle, TaskState, TaskStatus
+from laneway.schemas.waiting import WhyResponse
 from laneway.schemas.worker import WorkerView
 
 
@@ -117,6 +118,14 @@ class TaskManager:
     def details(self, run: TaskRun) -> TaskDetails:
         """The status of a task, however long ago it finished, and what is kept of its payload."""
         return self._reader.details(run)
+
+    def why(self, id: str) -> WhyResponse:
+        """Why a task waits, and when it will probably start and end. Raises as `status`."""
+        return self._reader.why(id)
+
+    def with_forecast(self, handle: TaskHandle) -> TaskHandle:
+        """The receipt of a submission with a forecast, if there is one."""
+        return handle.model_copy(update={"forecast": self._reader.why(handle.task_id).forecast})
 
     def current(self, id: str) -> TaskRun:
         """The whole row of a task, brought up to date if it is not finished. Raises UnknownTask."""

@@ -14,15 +14,17 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import queue_limits, scan, search, task_runs, workers
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
-from laneway.platform.errors import BrokerUnavailable, TaskExpired, UnknownTask
+from laneway.platform.errors import TaskExpired, UnknownTask
 from laneway.platform.history.journal_recorder import JournalRecorder
-from laneway.platform.history.task_views import describe, describe_worker, queue_figures, queue_reason, waiting_for
+from laneway.platform.history.task_views import describe, describe_worker, queue_figures
 from laneway.platform.logging import without_secrets
 from laneway.platform.queues import queues as declared
 from laneway.platform.sealing import shown_payload
 from laneway.platform.settings import TaskSettings
 from laneway.platform.tracing.carrier import recorded_trace
-from laneway.schemas.task import FINISHED, WAITING, QueueFigures, TaskDetails, TaskState, TaskStatus
+from laneway.platform.waiting.reasons import WaitingReasons
+from laneway.schemas.task import FINISHED, QueueFigures, TaskDetails, TaskState, TaskStatus
+from laneway.schemas.waiting import WhyResponse
 from laneway.schemas.worker import WorkerView
 
 MOST_WORKERS: Final = 1000
@@ -38,7 +40,8 @@ class TaskReader:
     """Answers questions about tasks."""
 
     def __init__(self, database: Database, broker: Broker, recorder: JournalRecorder, settings: TaskSettings) -> None:
-        self._database, self._broker, self._recorder, self._settings = database, broker, recorder, settings
+        self._database, self._recorder, self._settings = database, recorder, settings
+        self._reasons = WaitingReasons(database, broker)
 
     def current(self, id: str) -> TaskRun:
         """The row of a task, up to date. Raises UnknownTask, also for a task that the caller may not see."""
@@ -57,18 +60,25 @@ class TaskReader:
 
     def status(self, id: str) -> TaskDetails:
         """The status of a task, and its payload. Raises UnknownTask, and TaskExpired when it finished too long ago."""
+        return self.details(self._shown(id))
+
+    def _shown(self, id: str) -> TaskRun:
         run = self.current(id)
         if run.finished_at and run.finished_at < clock.now() - timedelta(hours=self._settings.status_expiry_hours):
             raise TaskExpired(id, self._settings.status_expiry_hours)
-        return self.details(run)
+        return run
 
     def details(self, run: TaskRun) -> TaskDetails:
         """The status of a task, however long ago it finished, and what is kept of its payload."""
         with self._database.reading() as session:
             serving = workers.serving(session, now=clock.now()).get(run.queue, 0)
-        status = describe(run, waiting_for=self._waiting_for(run, serving=serving))
+        status = describe(run, waiting_for=self._reasons.first(run, serving=serving))
         payload = without_secrets(shown_payload(run.payload))
         return TaskDetails(**dict(status), payload=payload, trace_id=recorded_trace(run.options))
+
+    def why(self, id: str) -> WhyResponse:
+        """Why a task waits, and when it will probably start and end. Raises as `status`."""
+        return self._reasons.why(self._shown(id))
 
     def search(
         self, which: Filter, *, before: int | None = None, limit: int = 50
@@ -130,20 +140,3 @@ class TaskReader:
             describe_worker(row, running=running.get(row.name, []) if newest[row.name] is row else [], now=now)
             for row in rows
         ]
-
-    def _waiting_for(self, run: TaskRun, *, serving: int) -> str | None:
-        if run.state not in WAITING:
-            return None
-        try:
-            found, stats = self._broker.find(run.queue, [run.id]), self._broker.stats([run.queue])
-        except BrokerUnavailable:
-            return "the broker, which cannot be reached"
-        if run.state == TaskState.ACCEPTED:
-            return "being sent to the broker"
-        return waiting_for(
-            run,
-            serving=serving,
-            now=clock.now(),
-            reason=queue_reason(found[0]) if found else None,
-            stats=stats[0] if stats else None,
-        )

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, Field
 
 from laneway.schemas.choices import TaskState
+from laneway.schemas.forecast import Forecast
 from laneway.schemas.model import Model
 
 SENT = (TaskState.PENDING, TaskState.SCHEDULED)
@@ -33,6 +34,8 @@ class TaskHandle(Response):
     """False: this id was submitted before, and nothing new was queued."""
     renamed_to: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """The present name of the task, if it was submitted under an earlier name; else the field is missing."""
+    forecast: Forecast | None = Field(default=None, exclude_if=lambda forecast: forecast is None)
+    """When it will probably start and end, if the request asked for it and it is known; else the field is missing."""
 
 
 class TaskStatus(Response):

@@ -46,6 +46,7 @@ from laneway.schemas.task import (
     TaskPage,
     TaskState,
 )
+from laneway.schemas.waiting import WhyResponse
 from laneway.schemas.worker import TaskNamesResponse, TaskNameView, WorkersResponse
 
 router = APIRouter(tags=["tasks"], route_class=ThreadedRoute)
@@ -69,12 +70,18 @@ OtherSpelling = Annotated[Short, Query(description="Another spelling of `name`; 
     responses={200: {"model": TaskHandle, "description": "Already accepted"}, **problems(404, 409, 429)},
     dependencies=[requires(Scope.SUBMIT, single=True, bound=True)],
 )
-def submit_task(body: TaskRequest, services: ServicesDep, response: Response) -> TaskHandle:
+def submit_task(
+    body: TaskRequest,
+    services: ServicesDep,
+    response: Response,
+    forecast: Annotated[bool, Query(description="Also say when it will probably start and end")] = False,
+) -> TaskHandle:
     """Submit a task of any name."""
     submission = outside_submission(body)
     handle = services.tasks.submit(submission.task, submission.payload, options=submission.options)
     response.status_code = 202 if handle.created else 200
-    return with_present_name(handle, body.task)
+    handle = with_present_name(handle, body.task)
+    return services.tasks.with_forecast(handle) if forecast else handle
 
 
 @router.post(
@@ -138,6 +145,12 @@ async def show_task(
         with place():
             await _until_over(task_id, services, wait)
     return await read_in_thread(services.tasks.status, task_id)
+
+
+@router.get("/tasks/{task_id}/why", responses=problems(404, 410), dependencies=[requires(Scope.READ, bound=True)])
+def explain_waiting(task_id: TaskId, services: ServicesDep) -> WhyResponse:
+    """Say why a task waits: every cause that holds, the strongest first; and when it will probably start and end."""
+    return services.tasks.why(task_id)
 
 
 async def _until_over(task_id: str, services: Platform, seconds: float) -> None:

@@ -26,7 +26,8 @@ from laneway.platform.logging import without_secrets
 from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
 from laneway.platform.sealing import shown
-from laneway.schemas.task import FINISHED, AttemptView, TaskDetails
+from laneway.schemas.task import FINISHED, AttemptView, TaskDetails, TaskState
+from laneway.schemas.waiting import WhyResponse
 
 router = APIRouter(
     prefix="/console/tasks", include_in_schema=False, route_class=PageRoute, dependencies=[requires(Scope.READ)]
@@ -55,9 +56,12 @@ def _values(services: Platform, id: str) -> Mapping[str, Any]:
         steps = [_step(each) for each in task_events.steps(session, id)]
         step_of = workflows.step_of_task(session, id)
     details, caller = services.tasks.details(run), current_caller()
+    why = services.tasks.why(id) if details.status not in FINISHED else None
     audit = services.audit_log.page(AuditLogFilter(object_id=id)).entries if caller.may(Scope.ADMIN) else []
     return {
         "task": details,
+        "why": why,
+        "expected": _expected(why) if why else "",
         "attempts": attempts,
         "bars": timeline(details, attempts, now=clock.now()),
         "events": events,
@@ -73,6 +77,22 @@ def _values(services: Platform, id: str) -> Mapping[str, Any]:
         "python": _python(details),
         "traceback": without_secrets(run.traceback),
     }
+
+
+def _expected(why: WhyResponse) -> str:
+    """When the task will probably start and end, to the minute: an open page is not sent again each second."""
+    found = why.forecast
+    if found is None:
+        return "" if why.no_forecast is None else f"No forecast: {why.no_forecast}"
+    parts = [] if why.status is TaskState.PROCESSING else [_by("starts", found.starts_p50, found.starts_p90)]
+    if found.ends_p50 is not None and found.ends_p90 is not None:
+        parts.append(_by("ends", found.ends_p50, found.ends_p90))
+    return f"It probably {', and '.join(parts)}." if parts else ""
+
+
+def _by(what: str, half: datetime, most: datetime) -> str:
+    first, last = (f"{moment + timedelta(minutes=1):%H:%M}" for moment in (half, most))
+    return f"{what} by {first} UTC" + (f" (in 9 of 10 cases by {last} UTC)" if last != first else "")
 
 
 def _is_public(run: TaskRun) -> bool:

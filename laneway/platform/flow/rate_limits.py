@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from laneway.engine import QueueStats
 
@@ -52,14 +52,24 @@ def paused_reason(stats: QueueStats) -> str | None:
     return f"its queue {stats.queue!r} to be resumed: it is paused" if stats.paused else None
 
 
-def throttle_reason(stats: QueueStats, *, now: datetime) -> str | None:
-    """Return what a task waits for if its queue has used up its rate or number in flight; None if it has not."""
-    max_in_flight, interval = stats.limits.get("max_in_flight"), stats.limits.get("interval")
-    if max_in_flight is not None and stats.leased >= max_in_flight:
-        return f"its turn: the queue {stats.queue!r} has {stats.leased} running tasks already (max_in_flight)"
-    if interval and stats.limits.get("tat", 0) - (stats.limits.get("burst", 1) - 1) * interval > _us(now):
-        return f"its turn: the queue {stats.queue!r} starts {_pace(interval)} (rate limit)"
-    return None
+def in_flight_reason(stats: QueueStats) -> str | None:
+    """Return what a task waits for if as many tasks of its queue run as may; None if fewer do."""
+    max_in_flight = stats.limits.get("max_in_flight")
+    if max_in_flight is None or stats.leased < max_in_flight:
+        return None
+    return f"its turn: the queue {stats.queue!r} has {stats.leased} running tasks already (max_in_flight)"
+
+
+def rate_reason(stats: QueueStats, *, now: datetime) -> tuple[str, datetime] | None:
+    """Return what a task waits for if its queue has used up its rate, and when the next one may start; else None."""
+    interval = stats.limits.get("interval")
+    if not interval:
+        return None
+    opens = stats.limits.get("tat", 0) - (stats.limits.get("burst", 1) - 1) * interval
+    if opens <= _us(now):
+        return None
+    text = f"its turn: the queue {stats.queue!r} starts {_pace(interval)} (rate limit)"
+    return text, datetime.fromtimestamp(opens / _MICROSECONDS, UTC)
 
 
 def _pace(interval: int) -> str:

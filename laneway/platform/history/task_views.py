@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from laneway.engine import MessageInfo, MessageState, QueueStats
 from laneway.platform import clock
 from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun, Worker
 from laneway.platform.db.queries.workers import ALIVE
-from laneway.platform.flow.rate_limits import paused_reason, throttle_reason
 from laneway.platform.logging import without_secrets
 from laneway.platform.queues import queues as declared
 from laneway.platform.sealing import shown
@@ -96,37 +94,6 @@ def describe_worker(worker: Worker, *, running: Sequence[str], now: datetime) ->
         alive=worker.ended is None and worker.seen_at > now - ALIVE,
         ended=worker.ended,
     )
-
-
-def queue_reason(found: MessageInfo | None) -> str | None:
-    """Return why a message cannot be delivered yet, if the reason is in its queue; None: it only waits for its turn."""
-    if found is None:
-        return "its message to be sent again: the broker does not have it"
-    if found.state is MessageState.SET_ASIDE:
-        return "a worker of a newer version of Laneway, which has sent it"
-    if found.state is MessageState.HELD:
-        ahead = f" (task {found.behind})" if found.behind else ""
-        return f"an earlier task of {found.stored.message.key}{ahead}"
-    if found.handed_on:
-        return f"a worker that knows the task and its fields; handed on so far: {found.handed_on}"
-    return None
-
-
-def waiting_for(
-    run: TaskRun, *, serving: int, now: datetime, reason: str | None = None, stats: QueueStats | None = None
-) -> str:
-    """Return what a task with a message in its queue waits for; of several things, the one that usually lasts longest.
-
-    `serving`: live workers of its queue. `reason`: what `queue_reason` returned. `stats`: of its queue.
-    """
-    paused = paused_reason(stats) if stats else None
-    if paused or reason:
-        return paused or reason or ""
-    if run.state == TaskState.SCHEDULED and run.due_at and run.due_at > now:
-        return "its due time"
-    if not serving:
-        return f"a worker: none serves the queue {run.queue!r}"
-    return (throttle_reason(stats, now=now) if stats else None) or "a free worker"
 
 
 def queue_figures(

@@ -47,7 +47,7 @@ PAGES: dict[str, str] = {
 """The pages of the console that need another scope than `tasks:read`."""
 READ = {
     *("/openapi.json", "/docs", "/stats", "/alerts", "/workers", "/task-names", "/metrics"),
-    *("/tasks", "/tasks/{task_id}", "/tasks/{task_id}/attempts", "/tasks/{task_id}/events"),
+    *("/tasks", "/tasks/{task_id}", "/tasks/{task_id}/attempts", "/tasks/{task_id}/why", "/tasks/{task_id}/events"),
     *("/queues", "/queues/{queue}/limits", "/dead-letters", "/dead-letters/groups", "/dead-letters/{task_id}"),
     *("/api/workflow-definitions", "/api/workflows", "/api/workflows/{workflow_id}"),
     *("/analytics/reports", "/analytics/reports/{report_id}"),

@@ -112,6 +112,7 @@ UNKNOWN = (
     ("POST", "/cancel"),
     ("POST", "/retry"),
     ("GET", "/attempts"),
+    ("GET", "/why"),
     ("GET", "/events"),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +11,9 @@ from sqlalchemy import update
 from app.core.queues import QUEUES
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import workers
 from laneway.schemas.task import TaskState
-from tests.fixtures.api_calls import Api, problem, unfinished
+from tests.fixtures.api_calls import Api, change, problem, unfinished
 from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import GATED_QUIETLY
@@ -45,6 +46,32 @@ def test_the_status_of_a_task_behind_another_names_the_other(api: Api) -> None:
     assert [api.http.get(f"/conversations/tasks/{id}/status").json()["waiting_for"] for id in (second, later)] == [
         free
     ] * 2
+
+
+def test_why_a_task_waits_is_said_with_every_cause(api: Api) -> None:
+    first, second = (api.say("conv-7").json()["task_id"] for _ in range(2))
+    why = api.http.get(f"/tasks/{second}/why").json()
+
+    assert [cause["kind"] for cause in why["causes"]] == ["key", "no_worker", "line"]
+    assert why["causes"][0]["task_id"] == first
+    assert (why["status"], why["forecast"]) == ("pending", None)
+    assert why["no_forecast"] == f"It waits for an earlier task of conversation_id:conv-7 (task {first})."
+
+
+def test_a_submission_is_answered_with_a_forecast_if_it_asks_for_one(api: Api) -> None:
+    now = clock.now()
+    with api.database.transaction() as session:
+        workers.report(session, "w1", id="w1", queues=["maintenance"], started_at=now, now=now)
+    body = {"name": "cleanup_old_data_task", "payload": {}}
+    first = api.http.post("/tasks", json=body).json()
+    assert "forecast" not in first
+    assert api.http.post(f"/tasks/{first['task_id']}/cancel").json()["cancelled"]
+    change(api, first["task_id"], state=TaskState.COMPLETED, started_at=now - timedelta(seconds=7), finished_at=now)
+
+    forecast = api.http.post("/tasks?forecast=true", json=body).json()["forecast"]
+    assert (forecast["rate"], forecast["minutes"]) == (1, 1)
+    starts, ends = (datetime.fromisoformat(forecast[name]) for name in ("starts_p50", "ends_p50"))
+    assert ends - starts == timedelta(seconds=7)
 
 
 @pytest.mark.parametrize("id", ["nobody", "a%2Fb", "a%0Ab", "%ff", "%F0%9F%9A%B2", "'%20OR%201=1", "x" * 155, "%25"])

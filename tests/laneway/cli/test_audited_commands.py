@@ -17,6 +17,7 @@ from tests.fixtures.shell import Shell
 READS = {
     "doctor",
     *("stats", "tasks list", "tasks show", "tasks attempts", "tasks follow", "search", "status", "active", "attempts"),
+    "why",
     *("watch", "workers", "alerts list", "dead list", "dead show", "dead groups", "queues list", "queues routes"),
     *("callbacks list", "callbacks show", "callbacks endpoints", "callbacks destinations", "workflows list"),
     *("workflows show", "workflows definitions", "sessions list", "tokens list", "keys list", "audit-log list"),

@@ -131,6 +131,7 @@ def test_the_status_of_a_task_is_shown_as_a_table_and_as_json(laneway: Shell) ->
         ("cancel",),
         ("retry",),
         ("attempts",),
+        ("why",),
         ("watch",),
         ("watch", "--json"),
         ("dead", "show"),

@@ -87,6 +87,8 @@ def test_every_command_prints_the_same_for_all_sources(
         f"tasks show {dead}",
         f"status {dead}",
         f"attempts {dead}",
+        f"why {waiting}",
+        f"why {dead}",
         "active",
         "stats",
         "stats --window 10m --queue conversations",

@@ -241,6 +241,7 @@ JSON_COMMANDS = (
     "dead groups",
     "status ID",
     "attempts ID",
+    "why ID",
     "retry DEAD",
     "cancel ID",
     "dead show DEAD",

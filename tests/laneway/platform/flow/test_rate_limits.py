@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from laneway.engine import Limits, QueueStats
-from laneway.platform.flow.rate_limits import RateLimit, paused_reason, throttle_reason
+from laneway.platform.flow.rate_limits import RateLimit, in_flight_reason, paused_reason, rate_reason
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 NOW_US = round(NOW.timestamp() * 1_000_000)
@@ -59,21 +59,25 @@ def test_a_paused_queue_gives_its_reason() -> None:
 
 
 def test_a_queue_with_room_gives_no_reason() -> None:
-    assert throttle_reason(stats(), now=NOW) is None
-    assert throttle_reason(stats(leased=1, max_in_flight=2), now=NOW) is None
-    assert throttle_reason(stats(interval=1_000_000, burst=1, tat=NOW_US - 1), now=NOW) is None
-    assert throttle_reason(stats(interval=1_000_000, burst=2, tat=NOW_US + 1_000_000), now=NOW) is None
+    assert in_flight_reason(stats()) is None
+    assert in_flight_reason(stats(leased=1, max_in_flight=2)) is None
+    assert rate_reason(stats(), now=NOW) is None
+    assert rate_reason(stats(interval=1_000_000, burst=1, tat=NOW_US - 1), now=NOW) is None
+    assert rate_reason(stats(interval=1_000_000, burst=2, tat=NOW_US + 1_000_000), now=NOW) is None
 
 
 def test_a_queue_at_its_limit_gives_the_number_of_running_tasks() -> None:
-    why = throttle_reason(stats(leased=2, max_in_flight=2), now=NOW)
+    why = in_flight_reason(stats(leased=2, max_in_flight=2))
 
     assert why == "its turn: the queue 'qa' has 2 running tasks already (max_in_flight)"
 
 
 @pytest.mark.parametrize(("interval", "pace"), [(6_000_000, "one task in 6 s"), (200_000, "5 tasks a second")])
-def test_a_queue_whose_rate_is_used_up_gives_its_pace(interval: int, pace: str) -> None:
+def test_a_queue_whose_rate_is_used_up_gives_its_pace_and_when_it_opens(interval: int, pace: str) -> None:
     used = stats(interval=interval, burst=1, tat=NOW_US + 1000)
 
-    assert throttle_reason(used, now=NOW) == f"its turn: the queue 'qa' starts {pace} (rate limit)"
-    assert throttle_reason(used, now=NOW + timedelta(seconds=7)) is None
+    assert rate_reason(used, now=NOW) == (
+        f"its turn: the queue 'qa' starts {pace} (rate limit)",
+        NOW + timedelta(milliseconds=1),
+    )
+    assert rate_reason(used, now=NOW + timedelta(seconds=7)) is None

@@ -1,0 +1,1 @@
+"""Why a task waits, and for how long it probably will."""

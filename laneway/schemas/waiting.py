@@ -1,0 +1,54 @@
+"""Why a task waits, and when it is expected to start and to end."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from laneway.schemas.choices import TaskState
+from laneway.schemas.forecast import Forecast
+from laneway.schemas.task import Response
+
+
+class CauseKind(StrEnum):
+    """What a waiting task waits for."""
+
+    BROKER = "broker"
+    OUTBOX = "outbox"
+    PAUSED = "paused"
+    LOST_MESSAGE = "lost_message"
+    NEWER_VERSION = "newer_version"
+    KEY = "key"
+    KNOWING_WORKER = "knowing_worker"
+    DUE_TIME = "due_time"
+    NO_WORKER = "no_worker"
+    IN_FLIGHT = "in_flight"
+    RATE = "rate"
+    LINE = "line"
+
+
+class Cause(Response):
+    """One thing that a task waits for."""
+
+    kind: CauseKind
+    text: str = Field(description="It completes the sentence: The task waits for …")
+    detail: str | None = Field(None, description="More about it, such as who holds the key")
+    since: datetime | None = None
+    until: datetime | None = Field(None, description="When it ends, if that is known")
+    by: str | None = Field(None, description="Who caused it, if somebody did: the operator who paused the queue")
+    task_id: str | None = Field(None, description="The task that has to be over first")
+
+
+class WhyResponse(Response):
+    """Why a task waits, and when it is expected to start and to end."""
+
+    task_id: str
+    name: str
+    queue: str
+    status: TaskState
+    causes: list[Cause] = Field(description="Every cause that holds, the strongest first; empty if it does not wait")
+    ahead: int | None = Field(description="Tasks of its queue that go before it; null if it has no place in the line")
+    forecast: Forecast | None
+    no_forecast: str | None = Field(description="Why there is no forecast; null if there is one")
