@@ -16,7 +16,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-long test-fast check fix bench bench-answers bench-history bench-pipeline bench-quotas bench-scale chaos load image lock clean docs docs-serve audit sbom
+.PHONY: help install install-dev up down demo test test-long test-fast check fix bench bench-answers bench-forecast bench-history bench-pipeline bench-quotas bench-scale chaos load image lock clean docs docs-serve audit sbom
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-history: install-dev ## Measure what the history costs per task (options: 
 
 bench-pipeline: install-dev ## Measure submissions and tasks per second on engine and platform (options: PIPELINE="--help")
 	@$(BIN)/python -m benchmarks.pipeline $(PIPELINE)
+
+bench-forecast: install-dev ## Compare forecasts of start and end with what happens (options: FORECAST="--seconds 600")
+	@$(BIN)/python -m benchmarks.forecast $(FORECAST)
 
 bench-quotas: install-dev ## Measure what a flood by one token does to another token (options: QUOTAS_BENCH="--help")
 	@$(BIN)/python -m benchmarks.quotas $(QUOTAS_BENCH)

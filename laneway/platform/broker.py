@@ -43,6 +43,7 @@ from laneway.platform.queues import queues as declared
 from laneway.platform.refusals import Refusals
 from laneway.platform.submission.acceptance import unique_of
 from laneway.platform.task_messages import TaskMessage, TaskMessages, call_options, check_sendable, headers_of
+from laneway.results.backend import forget_results
 from laneway.transport.codec import HEADER_CHECKED, message_options
 
 log = logger(__name__)
@@ -218,18 +219,19 @@ class Broker:
         """
         return self.remove_message(run.queue, run.id, version=version_of([run]))
 
-    def discard(self, queue: str, id: str) -> None:
-        """Delete the dead letter of a task, if there is one."""
+    def discard(self, queue: str, ids: Sequence[str]) -> None:
+        """Delete the dead letters of tasks, as far as there are any."""
         if self.engine is not None:
             with self.guarded():
-                found = self.engine.find_many(queue, [id], bodies=False)[0]
-                if found is not None and found.state is MessageState.DEAD:
-                    self.engine.discard(queue, [found.stored.id])
+                found = self.engine.find_many(queue, ids, bodies=False)
+                self.engine.discard(
+                    queue, [each.stored.id for each in found if each and each.state is MessageState.DEAD]
+                )
 
-    def forget_result(self, id: str) -> None:
-        """Delete a task's result from Celery's result store, which would not replace it when the task runs again."""
+    def forget_results(self, ids: Sequence[str]) -> None:
+        """Delete tasks' results from Celery's result store, which would not replace them when the tasks run again."""
         with translated_errors(), suppress(NotImplementedError):  # some stores cannot
-            self._app.backend.forget(id)
+            forget_results(self._app.backend, ids)
 
     def requeue(self, queue: str, id: str) -> bool:
         """Deliver the dead letter of a task again; False when there is none."""
@@ -242,10 +244,7 @@ class Broker:
             return self.engine.requeue(queue, [found.stored.id]) == [LeaseStatus.DONE]
 
     def find(self, queue: str, ids: Sequence[str], *, bodies: bool = False) -> list[MessageInfo | None] | None:
-        """Return the message of each task, by default without its body; None for a task that the queue does not have.
-
-        Returns None without the engine.
-        """
+        """The message of each task, by default without its body, or None for it; None without the engine."""
         if self.engine is None:
             return None
         with self.guarded():

@@ -10,6 +10,8 @@ from laneway.platform.db.models import OutboundDelivery, TaskRun
 from laneway.platform.errors import PlatformError
 
 Row = TypeVar("Row", bound=TaskRun | OutboundDelivery)
+Action = Callable[[Iterable[TaskRun]], tuple[int, dict[str, str]]]
+"""Changes tasks; returns how many, and id → reason for those that it refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,7 @@ class TaskControl:
                 raise WrongState(id, run.state, "retried")
             check_payload(run)
             task_events.add_event(session, id, "retried by hand", at=clock.now(), was=run.state)
-            record(session, "task.retry", ("task", id), before=_state(run))
+            record(session, "task.retry", ("task", id), before=described(run))
             task_runs.restart(run, sent_at=None)
         self._send_restarted(run)
         log.info("task retried by hand", task_id=id, task=run.name)
@@ -98,8 +98,8 @@ class TaskControl:
                 raise WrongState(id, run.state, "deleted before it is over")
             session.delete(run)
             session.flush()
-            record(session, "task.delete", ("task", id), before=_state(run))
-        self._broker.discard(run.queue, run.id)
+            record(session, "task.delete", ("task", id), before=described(run))
+        self._broker.discard(run.queue, [run.id])
 
     def flush(self, queue: str) -> int:
         """Cancel the waiting tasks of a queue; see `TaskManager.flush`."""
@@ -159,19 +159,19 @@ class TaskControl:
             # The lock makes the ids of a task's events grow in the order of their commits: a follower misses none.
             task_runs.get(session, run.id, lock=True)
             task_events.add_event(session, run.id, "cancel requested", at=clock.now())
-            record(session, "task.cancel", ("task", run.id), before=_state(run))
+            record(session, "task.cancel", ("task", run.id), before=described(run))
 
     def _send_restarted(self, run: TaskRun) -> None:
         """Delete the old result and dead letter of a restarted task and send it, or leave it to the maintenance."""
         try:
-            self._broker.discard(run.queue, run.id)
-            self._broker.forget_result(run.id)
+            self._broker.discard(run.queue, [run.id])
+            self._broker.forget_results([run.id])
             self.send(run)
         except SENT_LATER as error:
             log.warning("task not sent now; the maintenance sends it later", task_id=run.id, error=str(error))
 
 
-def _state(run: TaskRun) -> dict[str, Any]:
+def described(run: TaskRun) -> dict[str, Any]:
     """What the audit log says of a task."""
     return {"name": run.name, "queue": run.queue, "state": run.state}
 

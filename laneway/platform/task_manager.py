@@ -6,7 +6,7 @@ delivery engine decides when, in which order and to which worker a task is deliv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from laneway.platform import tracing
 from laneway.platform.access.quotas import Quotas
 from laneway.platform.broker import Broker
+from laneway.platform.bulk_retry import BulkRetry
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
@@ -50,6 +51,7 @@ class TaskManager:
     ) -> None:
         """`quotas`: None for no quotas."""
         admission = Admission(broker, quotas, store=settings.payload_store)
+        self._database, self._broker = database, broker
         self.outbox = Outbox(database, broker, recorder, settings, admission=admission)
         self._reader = TaskReader(database, broker, recorder, settings)
         self._submitter = Submitter(database, broker, self.outbox, self._reader, settings)
@@ -177,6 +179,13 @@ class TaskManager:
         Raises UnknownTask, BrokerUnavailable, and WrongState when the task is finished.
         """
         return self._control.cancel(id)
+
+    def retry_many(self, runs: Iterable[TaskRun], *, action: str = "task.retry") -> tuple[int, dict[str, str]]:
+        """Run finished tasks again. Returns how many, and id → reason for those that cannot.
+
+        `action`: the name in the audit log, which has an entry for each.
+        """
+        return BulkRetry(self._database, self._broker, self.outbox).retry(runs, action=action)
 
     def retry(self, id: str) -> TaskHandle:
         """Run a finished task again, as a new attempt of the same row. Raises UnknownTask, WrongState."""

@@ -157,6 +157,13 @@ class ResultBackend(RedisBackend):
         """Delete the key. Retries only briefly, like `get`."""
         self.results.call("DEL", key)
 
+    def forget_many(self, task_ids: Sequence[str]) -> None:
+        """Delete the results of these tasks in one round trip."""
+        for task_id in task_ids:
+            self._cache.pop(task_id, None)
+        if task_ids:
+            self.results.call("DEL", *(self.get_key_for_task(task_id) for task_id in task_ids))
+
     def incr(self, key: bytes) -> int:
         """Add one to the counter; return the new count."""
         return self.results.increment(ensure_bytes(key))
@@ -310,3 +317,12 @@ def _drain(bucket: deque[Any], yielded: set[int]) -> Iterator[tuple[str, Any]]:
         if id(node) not in yielded:
             yielded.add(id(node))
             yield node.id, node._cache if hasattr(node, "_cache") else node.children
+
+
+def forget_results(backend: Any, task_ids: Sequence[str]) -> None:
+    """Delete the results of these tasks from any backend of Celery's. Raises NotImplementedError for some."""
+    if isinstance(backend, ResultBackend):
+        backend.forget_many(task_ids)
+        return
+    for task_id in task_ids:
+        backend.forget(task_id)

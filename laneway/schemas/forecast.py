@@ -19,7 +19,7 @@ class Forecast(Model):
 
     starts_p50: datetime
     starts_p90: datetime
-    ends_p50: datetime | None = Field(None, description="Null if no task of this name has ended within a day")
+    ends_p50: datetime | None = Field(default=None, description="Null if no task of this name has ended within a day")
     ends_p90: datetime | None = None
-    rate: float | None = Field(None, description="Tasks a minute that the queue finished lately; null if not needed")
-    minutes: int = Field(description="The number of minutes that the rate was measured in")
+    rate: float | None = Field(default=None, description="Tasks a minute that its queue started while others waited")
+    starts: int = Field(description="The number of starts from which that is known")

@@ -34,11 +34,11 @@ class Cause(Response):
 
     kind: CauseKind
     text: str = Field(description="It completes the sentence: The task waits for …")
-    detail: str | None = Field(None, description="More about it, such as who holds the key")
+    detail: str | None = Field(default=None, description="More about it, such as who holds the key")
     since: datetime | None = None
-    until: datetime | None = Field(None, description="When it ends, if that is known")
-    by: str | None = Field(None, description="Who caused it, if somebody did: the operator who paused the queue")
-    task_id: str | None = Field(None, description="The task that has to be over first")
+    until: datetime | None = Field(default=None, description="When it ends, if that is known")
+    by: str | None = Field(default=None, description="Who caused it: the operator who paused the queue")
+    task_id: str | None = Field(default=None, description="The task that has to be over first")
 
 
 class WhyResponse(Response):

@@ -5,7 +5,7 @@ So a change whose entry cannot be written does not happen, and an entry of a cha
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -43,19 +43,33 @@ def record(
     Call it as the last statement of the transaction: it locks the end of the log, and whoever locks other rows after
     that could wait for somebody who waits for this lock. Raises DatabaseBusy.
     """
+    return record_many(session, action, [(of, before)], after=after)
+
+
+def record_many(
+    session: Session,
+    action: str,
+    objects: Sequence[tuple[tuple[str, str], dict[str, Any] | None]],
+    *,
+    after: dict[str, Any] | None = None,
+) -> int | None:
+    """As `record`, with an entry for each of many objects with their `before`; returns the number of the last one."""
     outer = _outer.get()
-    if outer == _PART:
+    if outer == _PART or not objects:
         return None
-    head = queries.lock_head(session, start=chain.START)
-    entry = _entry(outer or action, of, seq=head.seq + 1, previous=head.hash)
-    entry.before, entry.after = chain.kept_details(before), chain.kept_details(after)
-    entry.digest = chain.digest_of(entry)
-    entry.hash = chain.hash_of(entry)
-    session.add(entry)
-    head.seq, head.hash = entry.seq, entry.hash
+    head, entries = queries.lock_head(session, start=chain.START), list[AuditLogEntry]()
+    for of, before in objects:
+        entry = _entry(outer or action, of, seq=head.seq + 1, previous=head.hash)
+        entry.before, entry.after = chain.kept_details(before), chain.kept_details(after)
+        entry.digest = chain.digest_of(entry)
+        entry.hash = chain.hash_of(entry)
+        head.seq, head.hash = entry.seq, entry.hash
+        entries.append(entry)
+    session.add_all(entries)
     session.flush()
-    log.info("audit log", seq=entry.seq, action=entry.action, caller=entry.caller_name, hash=entry.hash)
-    return entry.seq
+    for entry in entries:
+        log.info("audit log", seq=entry.seq, action=entry.action, caller=entry.caller_name, hash=entry.hash)
+    return head.seq
 
 
 def _entry(action: str, of: tuple[str, str], *, seq: int, previous: str) -> AuditLogEntry:

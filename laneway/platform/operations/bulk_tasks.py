@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
-from laneway.platform.bulk import apply_to_each
-from laneway.platform.db.models import TaskRun
+from laneway.platform.bulk import Action, apply_to_each
 from laneway.platform.db.queries.scan import scan
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
@@ -34,14 +34,15 @@ class BulkTasks:
 
     def cancel(self, selection: TaskSelection) -> TasksActionResponse:
         """Cancel the selected tasks that are not over."""
-        return self._apply(selection, UNFINISHED, lambda run: self._tasks.cancel(run.id), verb="cancelled")
+        cancel = partial(apply_to_each, action=lambda run: self._tasks.cancel(run.id))
+        return self._apply(selection, UNFINISHED, cancel, verb="cancelled")
 
     def retry(self, selection: TaskSelection) -> TasksActionResponse:
         """Run the selected tasks again that are over."""
-        return self._apply(selection, FINISHED, lambda run: self._tasks.retry(run.id), verb="retried")
+        return self._apply(selection, FINISHED, self._tasks.retry_many, verb="retried")
 
     def _apply(
-        self, selection: TaskSelection, fit: Sequence[TaskState], action: Callable[[TaskRun], object], *, verb: str
+        self, selection: TaskSelection, fit: Sequence[TaskState], action: Action, *, verb: str
     ) -> TasksActionResponse:
         self._recorder.catch_up_quietly()
         wanted = filter_of(selection)
@@ -59,7 +60,7 @@ class BulkTasks:
             return TasksActionResponse(
                 matched=len(runs), done=0, dry_run=True, samples=samples, refused={}, ids=[], more=more
             )
-        done, refused = apply_to_each(runs, action)
+        done, refused = action(runs)
         log.info(f"tasks {verb}", selected=len(runs), done=done)
         ids = [run.id for run in runs if run.id not in refused]
         return TasksActionResponse(

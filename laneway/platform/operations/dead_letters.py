@@ -6,9 +6,10 @@ id, by group or by filter. A dry run only counts them. A discarded dead letter c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
@@ -16,18 +17,17 @@ from sqlalchemy.orm import Session
 from laneway.platform import clock
 from laneway.platform.access.bounds import covers
 from laneway.platform.access.caller import current_caller
-from laneway.platform.audit_log.recording import record, recorded_as
+from laneway.platform.audit_log.recording import record
 from laneway.platform.broker import Broker
-from laneway.platform.bulk import BulkResult, apply_to_each
+from laneway.platform.bulk import Action, BulkResult, apply_to_each
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import search, task_events, task_runs
 from laneway.platform.db.queries.search import Filter, Group
 from laneway.platform.db.session import Database
-from laneway.platform.errors import NotFound, UnknownTask, WrongState
+from laneway.platform.errors import NotFound, PlatformError, UnknownTask, WrongState
 from laneway.platform.history.journal_projection import UNDELIVERABLE
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
-from laneway.platform.task_control import check_payload
 from laneway.platform.task_manager import TaskManager
 from laneway.schemas.task import TaskState
 
@@ -77,17 +77,17 @@ class DeadLetters:
 
     def requeue(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
         """Send the selected ones again. One that cannot be sent is reported and stays a dead letter. Safe to repeat."""
-        return self._apply(_dead_only(which), self._requeue, dry_run=dry_run)
+        return self._apply(_dead_only(which), self._requeue_each, dry_run=dry_run)
 
     def discard(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
         """Move the selected ones to the trash."""
-        return self._apply(_dead_only(which), self._discard, dry_run=dry_run)
+        return self._apply(_dead_only(which), each_one(self._discard), dry_run=dry_run)
 
     def restore(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
         """Take the selected ones out of the trash."""
-        return self._apply(_dead_only(which, trashed=True), self._restore, dry_run=dry_run)
+        return self._apply(_dead_only(which, trashed=True), each_one(self._restore), dry_run=dry_run)
 
-    def _apply(self, which: Filter, action: Callable[[TaskRun], None], *, dry_run: bool) -> BulkResult[TaskRun]:
+    def _apply(self, which: Filter, action: Action, *, dry_run: bool) -> BulkResult[TaskRun]:
         self._recorder.catch_up_quietly()
         with self._database.reading() as session:
             matched = search.count(session, which)
@@ -95,7 +95,7 @@ class DeadLetters:
             refused = dict(_unmatched_ids(session, which))
         if dry_run:
             return BulkResult(matched=matched, done=0, samples=samples, refused=refused, dry_run=True)
-        done, failed = apply_to_each(self._matching(which), action)
+        done, failed = action(self._matching(which))
         self._recorder.catch_up_quietly()  # a task that the engine delivers again is no dead letter any more
         return BulkResult(matched=matched, done=done, samples=samples, refused=refused | failed, dry_run=False)
 
@@ -109,14 +109,26 @@ class DeadLetters:
                 return
             before = page[-1].seq
 
-    def _requeue(self, run: TaskRun) -> None:
-        if run.error_type == UNDELIVERABLE and self._requeue_message(run):
-            return
-        if run.raw is not None:
-            raise WrongState(run.id, "no longer kept by the broker", "sent again")
-        check_payload(run)
-        with recorded_as("dead_letter.requeue"):
-            self._tasks.retry(run.id)
+    def _requeue_each(self, runs: Iterable[TaskRun]) -> tuple[int, dict[str, str]]:
+        """Deliver the messages again that the broker still has; run the other tasks again, many at once."""
+        delivered, refused = 0, dict[str, str]()
+
+        def others() -> Iterator[TaskRun]:
+            nonlocal delivered
+            for run in runs:
+                try:
+                    if run.error_type == UNDELIVERABLE and self._requeue_message(run):
+                        delivered += 1
+                        continue
+                    if run.raw is not None:
+                        raise WrongState(run.id, "no longer kept by the broker", "sent again")
+                except PlatformError as error:
+                    refused[run.id] = str(error)
+                else:
+                    yield run
+
+        done, failed = self._tasks.retry_many(others(), action="dead_letter.requeue")
+        return delivered + done, refused | failed
 
     def _requeue_message(self, run: TaskRun) -> bool:
         """Let the broker deliver the message again that it still has; False if it has none."""
@@ -139,6 +151,11 @@ class DeadLetters:
             task_events.add_event(session, run.id, event, at=now)
             record(session, f"dead_letter.{_VERBS[event]}", ("task", run.id), before=_state(run))
         log.info(f"dead letter {event}", task_id=run.id, task=run.name)
+
+
+def each_one(action: Callable[[TaskRun], None]) -> Action:
+    """An action on many tasks that is done to one after the other."""
+    return partial(apply_to_each, action=action)
 
 
 _VERBS: Final = {"discarded": "discard", "restored": "restore"}

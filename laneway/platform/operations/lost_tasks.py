@@ -81,7 +81,7 @@ class LostTasks:
         if event is not None:
             return self._record(run, event)
         if message is not None:
-            self._broker.discard(run.queue, run.id)  # a message with the id of its dead letter would be refused
+            self._broker.discard(run.queue, [run.id])  # a message with the id of its dead letter would be refused
         if end is not None:
             self._results.forget(run.id)  # it is not the end of the task
         if not self._tasks.send(run):

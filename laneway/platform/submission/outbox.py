@@ -225,6 +225,11 @@ class Outbox:
         if len(self._send(runs, set())) < len(stored):
             self.wake_relay()
 
+    def send_claimed(self, runs: Sequence[TaskRun]) -> None:
+        """Send rows that their transaction has claimed. Those that the broker does not take now, the relay sends."""
+        if len(self._send(runs, set())) < len(runs):
+            self.wake_relay()
+
     def park(self, run: TaskRun) -> bool:
         """Keep a task that the broker did not take; False when the journal already shows that the broker has it.
 

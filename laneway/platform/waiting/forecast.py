@@ -1,35 +1,36 @@
-"""When a waiting task probably starts and ends, from what its queue did within the last minutes.
+"""When a waiting task probably starts and ends, from what its queue did lately.
 
-Only minutes in which tasks waited count: in the others the queue could have done more. The median of their rates gives
-the time that half of such tasks keep; the slowest of ten minutes gives the time that nine of ten keep.
+The line moves by one with each start of a task. What counts is the time from one start to the next, of those tasks that
+waited already when the one before them started: in the other times the queue could have done more.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 from laneway.schemas.forecast import Forecast
 
-FEW_MINUTES: Final = 5
-"""From fewer minutes than this nobody can tell how slow a slow minute is."""
-SLOW: Final = 0.7
-"""With few minutes, a slow minute is taken to have this part of the median rate, or less."""
+NINE_OF_TEN: Final = 1.2816
+"""So many standard deviations above the mean lies the value that nine of ten keep (normal distribution)."""
+SLOWER: Final = 1.1
+"""For nine of ten, the line is taken to move slower than lately by this factor: the work changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recent:
-    """What was seen lately.
+    """What was seen lately, in seconds.
 
-    `rates`: tasks that ended in each minute in which others waited. `seconds`: how long the last tasks of this name
-    ran.
+    `gaps`: from one start to the next in the queue, while tasks waited. `runs`: how long tasks of this name ran.
     """
 
-    rates: Sequence[float] = ()
-    seconds: Sequence[float] = ()
+    gaps: Sequence[float] = ()
+    runs: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,31 +46,40 @@ class Place:
     interval: float = 0.0
 
 
+def gaps_of(runs: Sequence[tuple[datetime, datetime]]) -> list[float]:
+    """The seconds from one start to the next while tasks waited. `runs`: when each was ready, and when it started."""
+    ordered = sorted(runs, key=lambda run: run[1])
+    return [
+        (started - before).total_seconds() for (_, before), (ready, started) in pairwise(ordered) if ready <= before
+    ]
+
+
 def forecast(place: Place, recent: Recent) -> Forecast | None:
-    """The forecast of a task that waits; None if others go before it and no rate is known."""
-    rates = [rate for rate in recent.rates if rate > 0]
-    if place.ahead and not rates:
+    """The forecast of a task that waits; None if others go before it and it is not known how the line moves."""
+    if place.ahead and not recent.gaps:
         return None
-    median = percentile(rates, 50) if rates else None
-    slow = _slow_rate(rates) if rates else None
+    mean = statistics.fmean(recent.gaps) if recent.gaps else 0.0
+    spread = statistics.pstdev(recent.gaps) if recent.gaps else 0.0
+    steps = place.ahead + 1
+    slow = SLOWER * steps * mean + NINE_OF_TEN * spread * math.sqrt(steps)
     limited = place.earliest + timedelta(seconds=place.ahead * place.interval)
-    half = max(limited, place.now + _minutes(place.ahead, median))
-    most = max(half, place.now + _minutes(place.ahead + 1, slow))
-    ends = recent.seconds
+    half = max(limited, place.now + timedelta(seconds=place.ahead * mean))
+    most = max(half, place.now + timedelta(seconds=slow))
+    ends = recent.runs
     return Forecast(
         starts_p50=half,
         starts_p90=most,
         ends_p50=half + timedelta(seconds=percentile(ends, 50)) if ends else None,
         ends_p90=most + timedelta(seconds=percentile(ends, 90)) if ends else None,
-        rate=round(median, 2) if median is not None else None,
-        minutes=len(rates),
+        rate=round(60 / mean, 2) if mean else None,
+        starts=len(recent.gaps),
     )
 
 
 def forecast_of_running(started: datetime, recent: Recent, *, now: datetime) -> Forecast | None:
     """The forecast of a task that runs: when it ends, given that it has not ended yet. None: nothing is known."""
     ran = (now - started).total_seconds()
-    longer = [seconds for seconds in recent.seconds if seconds > ran]
+    longer = [seconds for seconds in recent.runs if seconds > ran]
     if not longer:
         return None
     return Forecast(
@@ -77,19 +87,10 @@ def forecast_of_running(started: datetime, recent: Recent, *, now: datetime) -> 
         starts_p90=started,
         ends_p50=started + timedelta(seconds=percentile(longer, 50)),
         ends_p90=started + timedelta(seconds=percentile(longer, 90)),
-        minutes=0,
+        starts=0,
     )
 
 
 def percentile(values: Sequence[float], rank: int) -> float:
     """Nearest rank: of n sorted values, the one with the number ceil(n * rank / 100)."""
     return sorted(values)[max(1, math.ceil(len(values) * rank / 100)) - 1]
-
-
-def _slow_rate(rates: Sequence[float]) -> float:
-    slow = percentile(rates, 10)
-    return min(slow, SLOW * percentile(rates, 50)) if len(rates) < FEW_MINUTES else slow
-
-
-def _minutes(tasks: int, rate: float | None) -> timedelta:
-    return timedelta(minutes=tasks / rate) if rate else timedelta()

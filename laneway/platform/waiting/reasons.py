@@ -14,26 +14,24 @@ from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import audit_log, forecasts, task_runs, workers
 from laneway.platform.db.queries.audit_log import AuditLogFilter
-from laneway.platform.db.queries.durations import Period
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.history.task_views import display_state
 from laneway.platform.registry import registry
 from laneway.platform.waiting.causes import IN_OUTBOX, NO_BROKER, Facts, Holder, Pause, causes
-from laneway.platform.waiting.forecast import Place, Recent, forecast, forecast_of_running
+from laneway.platform.waiting.forecast import Place, Recent, forecast, forecast_of_running, gaps_of
 from laneway.schemas.forecast import Forecast
 from laneway.schemas.task import FINISHED, WAITING, TaskState
 from laneway.schemas.waiting import Cause, CauseKind, WhyResponse
 
-LOOK_BACK: Final = timedelta(minutes=15)
-"""The minutes whose rates are looked at."""
-LAST: Final = timedelta(minutes=1)
+NEWEST_STARTS: Final = timedelta(minutes=15)
+"""Starts that are not older than this say how the line moves."""
 DAY: Final = timedelta(days=1)
 FORESEEABLE: Final = frozenset({CauseKind.DUE_TIME, CauseKind.IN_FLIGHT, CauseKind.RATE, CauseKind.LINE})
 """Causes that end by themselves, at a time that can be told."""
 OVER: Final = "It is over."
 NEVER_RAN: Final = "No task of this name that ran for longer has ended within a day."
-NO_RATE: Final = "Its queue finished no task lately while others waited."
+NO_RATE: Final = "Its queue started no task lately while others waited."
 
 
 class WaitingReasons:
@@ -114,25 +112,28 @@ class WaitingReasons:
         now = clock.now()
         with self._database.reading() as session:
             recent = _recent(session, run, now=now)
+            running = forecasts.running(session, run.queue)
         if run.state == TaskState.PROCESSING:
             found = forecast_of_running(run.started_at or now, recent, now=now)
             return found, None if found else NEVER_RAN
-        found = forecast(_place(facts, all_causes, now=now), recent)
+        found = forecast(_place(facts, all_causes, running=running, now=now), recent)
         return found, None if found else NO_RATE
 
 
 def _recent(session: Session, run: TaskRun, *, now: datetime) -> Recent:
-    rates = forecasts.busy_minutes(session, run.queue, Period(now - LOOK_BACK, now))
-    last = forecasts.ended_since(session, run.queue, since=now - LAST)
-    seconds = forecasts.run_seconds(session, registry.names_of(run.name), since=now - DAY)
-    return Recent(rates=[*rates, last], seconds=seconds)
+    names, newest = registry.names_of(run.name), now - NEWEST_STARTS
+    found = forecasts.past_runs(session, run.queue, names, since=now - DAY)
+    in_queue = [(past.ready, past.started) for past in found if past.queue == run.queue and past.started >= newest]
+    ran = [(past.ended - past.started).total_seconds() for past in found if past.is_completed and past.name in names]
+    return Recent(gaps=gaps_of(in_queue), runs=ran)
 
 
-def _place(facts: Facts | None, all_causes: Sequence[Cause], *, now: datetime) -> Place:
+def _place(facts: Facts | None, all_causes: Sequence[Cause], *, running: int, now: datetime) -> Place:
+    """Where a task is in its line. Tasks that workers have fetched and not started go before it as well."""
     earliest = max([now, *(cause.until for cause in all_causes if cause.until is not None)])
     if facts is None or facts.stats is None:  # without the engine, only the times are known
         return Place(now=now, ahead=0, earliest=earliest)
-    position = facts.message.position if facts.message else None
-    interval = facts.stats.limits.get("interval", 0) / 1_000_000
-    ahead = facts.stats.ready if position is None else position
+    stats, position = facts.stats, facts.message.position if facts.message else None
+    interval = stats.limits.get("interval", 0) / 1_000_000
+    ahead = (stats.ready if position is None else position) + max(0, stats.leased - running)
     return Place(now=now, ahead=ahead, earliest=earliest, interval=interval)

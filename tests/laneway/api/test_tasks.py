@@ -69,7 +69,7 @@ def test_a_submission_is_answered_with_a_forecast_if_it_asks_for_one(api: Api) -
     change(api, first["task_id"], state=TaskState.COMPLETED, started_at=now - timedelta(seconds=7), finished_at=now)
 
     forecast = api.http.post("/tasks?forecast=true", json=body).json()["forecast"]
-    assert (forecast["rate"], forecast["minutes"]) == (1, 1)
+    assert (forecast["rate"], forecast["starts"]) == (None, 0)
     starts, ends = (datetime.fromisoformat(forecast[name]) for name in ("starts_p50", "ends_p50"))
     assert ends - starts == timedelta(seconds=7)
 

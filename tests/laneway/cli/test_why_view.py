@@ -42,7 +42,7 @@ def test_each_cause_has_a_line_with_who_and_until_when() -> None:
 
 
 def test_the_forecast_of_a_waiting_and_of_a_running_task() -> None:
-    times = Forecast(starts_p50=NOW, starts_p90=after(60), ends_p50=after(5), ends_p90=after(3600), minutes=3)
+    times = Forecast(starts_p50=NOW, starts_p90=after(60), ends_p50=after(5), ends_p90=after(3600), starts=3)
     waiting = why_text(found(forecast=times), now=NOW)
     running = why_text(found(forecast=times, status=TaskState.PROCESSING), now=NOW)
     unknown = why_text(found(forecast=times.model_copy(update={"ends_p50": None})), now=NOW)

@@ -170,12 +170,12 @@ def test_only_a_dead_message_is_requeued(platform: Platform) -> None:
 
 def test_only_a_dead_message_is_discarded(platform: Platform) -> None:
     id = platform.chore()
-    platform.broker.discard("maintenance", id)
+    platform.broker.discard("maintenance", [id])
     assert platform.sent("maintenance") == [id]
 
     bury(platform, "maintenance")
     assert [found.stored.message.task_id for found in platform.messages("maintenance", MessageState.DEAD)] == [id]
-    platform.broker.discard("maintenance", id)
+    platform.broker.discard("maintenance", [id])
     assert platform.messages("maintenance", MessageState.DEAD) == []
 
 
@@ -203,7 +203,7 @@ CALLS: dict[str, Callable[[Broker], object]] = {
     "cancel": lambda broker: broker.cancel(TaskRun(id="x", queue="webhooks")),
     "requeue": lambda broker: broker.requeue("webhooks", "x"),
     "purge": lambda broker: broker.purge("webhooks"),
-    "discard": lambda broker: broker.discard("webhooks", "x"),
+    "discard": lambda broker: broker.discard("webhooks", ["x"]),
     "prepare": Broker.prepare,
     "ping": Broker.ping,
 }
@@ -287,7 +287,7 @@ def test_on_the_stock_transport_queues_cannot_be_searched(stock: Platform) -> No
     stock.broker.prepare()
     assert not stock.broker.cancel(stock.row(id))
     assert not stock.broker.requeue("conversations", id)
-    stock.broker.discard("conversations", id)
+    stock.broker.discard("conversations", [id])
     with pytest.raises(Unsupported):
         stock.broker.purge("conversations")
     stock.broker.ping()

@@ -1,43 +1,55 @@
-"""What forecasts need: how many tasks a queue finished in each of the last minutes, and how long tasks ran."""
+"""What forecasts need: when the tasks that ended last could have started, did start, and ended."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from laneway.platform.db.models import QueueSample, TaskRun
-from laneway.platform.db.queries.durations import Period, between, within
+from laneway.platform.db.models import TaskRun
 from laneway.schemas.task import TaskState
 
-NEWEST = 5_000
-"""Of so many tasks that ended last, those of a name are looked at: a rare name must not cost a walk through all."""
+NEWEST = 2_000
+"""Of so many tasks that ended last, those of a queue or a name are looked at: a rare one costs no walk through all."""
 
 
-def busy_minutes(session: Session, queue: str, period: Period) -> list[int]:
-    """The tasks that ended in each minute of the period at whose end tasks waited."""
-    busy = (QueueSample.queue == queue, within(QueueSample.minute, period), QueueSample.waiting > 0)
-    return list(session.scalars(select(QueueSample.completed + QueueSample.failed).where(*busy)))
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A task that ended. `ready`: when it was accepted, or due."""
+
+    name: str
+    queue: str
+    is_completed: bool
+    ready: datetime
+    started: datetime
+    ended: datetime
 
 
-def ended_since(session: Session, queue: str, *, since: datetime) -> int:
-    """The number of tasks of a queue that ended since a time."""
-    ended = (TaskRun.finished_at >= since, TaskRun.queue == queue, TaskRun.started_at.is_not(None))
-    return session.scalar(select(func.count()).select_from(TaskRun).where(*ended)) or 0
-
-
-def run_seconds(session: Session, names: Sequence[str], *, since: datetime) -> list[float]:
-    """How long completed tasks of a name ran, of those that ended last."""
+def past_runs(session: Session, queue: str, names: Sequence[str], *, since: datetime) -> list[PastRun]:
+    """The tasks of a queue, and those with one of these names, among the last that ended since a time."""
     newest = (
-        select(TaskRun.name, TaskRun.state, TaskRun.started_at, TaskRun.finished_at)
+        select(TaskRun.id)
         .where(TaskRun.finished_at >= since)
         .order_by(TaskRun.finished_at.desc())
         .limit(NEWEST)
         .subquery()
     )
-    columns = newest.c
-    own = (columns.name.in_(names), columns.state == TaskState.COMPLETED, columns.started_at.is_not(None))
-    durations = select(between(columns.started_at, columns.finished_at)).where(*own)
-    return [microseconds / 1_000_000 for microseconds in session.scalars(durations)]
+    columns = (TaskRun.name, TaskRun.queue, TaskRun.state, TaskRun.accepted_at, TaskRun.due_at)
+    own = (TaskRun.started_at.is_not(None), or_(TaskRun.queue == queue, TaskRun.name.in_(names)))
+    rows = session.execute(
+        select(*columns, TaskRun.started_at, TaskRun.finished_at).join(newest, TaskRun.id == newest.c.id).where(*own)
+    )
+    return [
+        PastRun(name, queue, state == TaskState.COMPLETED, max(accepted, due or accepted), started, ended)
+        for name, queue, state, accepted, due, started, ended in rows
+        if started is not None and ended is not None
+    ]
+
+
+def running(session: Session, queue: str) -> int:
+    """The number of tasks of a queue that run."""
+    of_queue = (TaskRun.queue == queue, TaskRun.state == TaskState.PROCESSING)
+    return session.scalar(select(func.count()).select_from(TaskRun).where(*of_queue)) or 0

@@ -161,9 +161,10 @@ def by_state(
     return _page(session, statement.where(TaskRun.seq < before_seq) if before_seq else statement, limit)
 
 
-def by_ids(session: Session, ids: Sequence[str]) -> Sequence[TaskRun]:
-    """The tasks with these ids, in the order of submission."""
-    return session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).order_by(TaskRun.seq)).all()
+def by_ids(session: Session, ids: Sequence[str], *, lock: bool = False) -> Sequence[TaskRun]:
+    """The tasks with these ids, in the order of submission. `lock`: until the transaction ends."""
+    statement = select(TaskRun).where(TaskRun.id.in_(ids)).order_by(TaskRun.seq)
+    return session.scalars(statement.with_for_update() if lock else statement).all()
 
 
 def count_by_queue(session: Session, *, now: datetime) -> dict[tuple[str, str], int]:

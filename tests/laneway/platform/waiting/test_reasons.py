@@ -10,13 +10,12 @@ from app.services.container import Services
 from laneway.platform import clock
 from laneway.platform.access.caller import Caller, acting_as
 from laneway.platform.access.scopes import Scope
-from laneway.platform.db.models import QueueSample
-from laneway.platform.db.queries import workers
+from laneway.platform.db.queries import task_runs, workers
 from laneway.platform.execution.outcomes import Completed
 from laneway.schemas.queue import QueueLimits
 from laneway.schemas.task import TaskState
 from laneway.schemas.waiting import CauseKind, WhyResponse
-from tests.fixtures.platform import MovableClock, Platform
+from tests.fixtures.platform import Platform
 
 QUEUE = "conversations"
 
@@ -81,29 +80,28 @@ def test_limits_say_when_they_open(platform: Platform, services: Services) -> No
     opens = found.causes[1].until
     assert opens is not None and timedelta(seconds=40) < opens - clock.now() <= timedelta(seconds=61)
     assert (found.ahead, found.causes[2].detail) == (1, "1 task goes before it in its queue")
-    assert found.no_forecast == "Its queue finished no task lately while others waited."
+    assert found.no_forecast == "Its queue started no task lately while others waited."
 
 
-def test_the_forecast_uses_the_minutes_in_which_tasks_waited(platform: Platform, movable_clock: MovableClock) -> None:
-    assert platform.message("done") == platform.work()
+def test_the_forecast_moves_at_the_pace_of_the_last_starts(platform: Platform) -> None:
+    now, done = clock.now(), [platform.message(f"done-{number}") for number in range(11)]
+    for _ in done:
+        platform.work()
+    platform.recorder.catch_up()
+    with platform.database.transaction() as session:  # they waited, one started every 6 s, and each ran for 2 s
+        for number, id in enumerate(done):
+            run = task_runs.get(session, id)
+            started = now - timedelta(seconds=6 * (number + 1))
+            run.accepted_at = now - timedelta(minutes=9)
+            run.started_at, run.finished_at = started, started + timedelta(seconds=2)
     ids = [platform.message(f"c-{number}") for number in range(21)]
-    now = clock.now()
-    sample = {"running": 0, "scheduled": 0, "held": 0, "dead": 0, "workers": 1, "paused": False, "accepted": 0}
-    with platform.database.transaction() as session:
-        for number in range(1, 11):
-            minute = now.replace(second=0, microsecond=0) - timedelta(minutes=number)
-            waiting, completed = (5, 10) if number % 2 else (0, 1)
-            session.add(
-                QueueSample(queue=QUEUE, minute=minute, waiting=waiting, completed=completed, failed=0, **sample)
-            )
-    movable_clock.forward(70)  # what ended in the last minute is no rate of its own
     serve(platform)
     found = platform.tasks.why(ids[20])
 
     assert (found.ahead, found.no_forecast) == (20, None)
-    assert found.forecast is not None and (found.forecast.rate, found.forecast.minutes) == (10, 5)
+    assert found.forecast is not None and (found.forecast.rate, found.forecast.starts) == (10, 10)
     assert found.forecast.starts_p50 - clock.now() == pytest.approx(timedelta(minutes=2), abs=timedelta(seconds=5))
-    assert found.forecast.ends_p50 is not None and found.forecast.ends_p50 >= found.forecast.starts_p50
+    assert found.forecast.ends_p50 == found.forecast.starts_p50 + timedelta(seconds=2)
 
 
 def test_a_task_that_runs_or_is_over_waits_for_nothing(platform: Platform) -> None:
