@@ -18,15 +18,17 @@ from laneway.schemas.forecast import Forecast
 
 NINE_OF_TEN: Final = 1.2816
 """So many standard deviations above the mean lies the value that nine of ten keep (normal distribution)."""
-SLOWER: Final = 1.1
-"""For nine of ten, the line is taken to move slower than lately by this factor: the work changes."""
+BLOCKS: Final = 10
+SMALLEST_BLOCK: Final = 5
+"""The gaps are cut into so many blocks, but into none with fewer gaps than this, to see how the pace changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recent:
     """What was seen lately, in seconds.
 
-    `gaps`: from one start to the next in the queue, while tasks waited. `runs`: how long tasks of this name ran.
+    `gaps`: from one start to the next in the queue, while tasks waited, in their order. `runs`: how long tasks of this
+    name ran.
     """
 
     gaps: Sequence[float] = ()
@@ -61,7 +63,7 @@ def forecast(place: Place, recent: Recent) -> Forecast | None:
     mean = statistics.fmean(recent.gaps) if recent.gaps else 0.0
     spread = statistics.pstdev(recent.gaps) if recent.gaps else 0.0
     steps = place.ahead + 1
-    slow = SLOWER * steps * mean + NINE_OF_TEN * spread * math.sqrt(steps)
+    slow = steps * _slow_gap(recent.gaps) + NINE_OF_TEN * spread * math.sqrt(steps)
     limited = place.earliest + timedelta(seconds=place.ahead * place.interval)
     half = max(limited, place.now + timedelta(seconds=place.ahead * mean))
     most = max(half, place.now + timedelta(seconds=slow))
@@ -89,6 +91,13 @@ def forecast_of_running(started: datetime, recent: Recent, *, now: datetime) -> 
         ends_p90=started + timedelta(seconds=percentile(longer, 90)),
         starts=0,
     )
+
+
+def _slow_gap(gaps: Sequence[float]) -> float:
+    """The mean gap of the slowest of ten blocks."""
+    size = max(SMALLEST_BLOCK, len(gaps) // BLOCKS)
+    means = [statistics.fmean(gaps[start : start + size]) for start in range(0, len(gaps), size)]
+    return percentile(means, 90) if means else 0.0
 
 
 def percentile(values: Sequence[float], rank: int) -> float:

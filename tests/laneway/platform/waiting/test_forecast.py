@@ -25,11 +25,20 @@ def test_the_line_moves_by_one_with_each_start() -> None:
     assert found is not None
     assert found.starts_p50 == NOW + timedelta(minutes=2)
     assert found.starts_p90 - NOW == pytest.approx(
-        timedelta(seconds=1.1 * 241 * 0.5 + 1.2816 * 0.1 * 241**0.5), abs=timedelta(seconds=0.01)
+        timedelta(seconds=241 * 0.5 + 1.2816 * 0.1 * 241**0.5), abs=timedelta(seconds=0.01)
     )
     assert found.ends_p50 == found.starts_p50 + timedelta(seconds=2)
     assert found.ends_p90 == found.starts_p90 + timedelta(seconds=30)
     assert (found.rate, found.starts) == (120, 100)
+
+
+def test_for_nine_of_ten_the_line_moves_as_in_its_slowest_tenth() -> None:
+    gaps = [1.0] * 90 + [3.0] * 20
+    found = forecast(place(99), Recent(gaps=gaps))
+
+    assert found is not None
+    assert found.starts_p50 - NOW == pytest.approx(timedelta(seconds=99 * 150 / 110), abs=timedelta(seconds=0.01))
+    assert found.starts_p90 - NOW > timedelta(seconds=260)
 
 
 def test_only_the_times_in_which_tasks_waited_count() -> None:
