@@ -76,6 +76,18 @@ def test_a_key_that_is_not_here_is_named(sealer: Sealer, tmp_path: Path) -> None
     assert "none-1" in shown(foreign)[SEALED]
 
 
+def test_a_value_is_bound_to_the_id_of_its_key(sealer: Sealer, ring: Path, tmp_path: Path) -> None:
+    sealed = sealer.seal(["secret"], what="it")
+    content = json.loads(ring.read_text())
+    id, content["keys"][0]["id"] = content["keys"][0]["id"], "renamed"
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps(content))
+    path.chmod(0o600)
+    Sealer(path)
+    with pytest.raises(SealedUnreadable, match="it was changed"):
+        opened({SEALED: sealed[SEALED].replace(id, "renamed")})
+
+
 def test_older_keys_open_after_a_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "keys.json"
     create_ring(path)
