@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
-from joserfc.jwk import RSAKey
+from joserfc.jwk import OctKey, RSAKey
 from pydantic import SecretStr
 
 from laneway.platform.access.oidc import LoginRefused, LoginStart, Provider
@@ -94,6 +94,26 @@ def test_an_id_token_that_another_key_signed_is_refused(oidc_provider: OidcProvi
     provider = provider_of(oidc_provider)
     oidc_provider.log_in(sub="17")
     oidc_provider.signing_key = RSAKey.generate_key(2048, auto_kid=True)
+    begun = provider.start()
+
+    with pytest.raises(LoginRefused):
+        provider.finish(visit(begun), begun.noted)
+
+
+@pytest.mark.filterwarnings("ignore:JWS algorithm \"none\"")  # the provider that signs so
+@pytest.mark.parametrize("algorithm", ["none", "HS256"])
+def test_an_id_token_is_signed_with_a_key_that_only_the_provider_has(
+    oidc_provider: OidcProvider, algorithm: str
+) -> None:
+    provider = provider_of(oidc_provider)
+    oidc_provider.log_in(sub="17")
+    oidc_provider.algorithm = "PS256"
+    begun = provider.start()
+    assert provider.finish(visit(begun), begun.noted).name == "subject:17"
+
+    oidc_provider.algorithm = algorithm
+    if algorithm == "HS256":
+        oidc_provider.signing_key = OctKey.import_key(CLIENT_SECRET, {"kid": oidc_provider.key.kid})
     begun = provider.start()
 
     with pytest.raises(LoginRefused):

@@ -19,7 +19,6 @@ from tests.fixtures.platform import Environment
         ("postgresql+psycopg://u:p@127.0.0.1/shop?host=127.0.0.1,db.example", "db.example"),
         ("postgresql+psycopg://u:p@localhost/shop?hostaddr=10.0.0.7", "10.0.0.7"),
         ("postgresql+psycopg://u@db.example/shop?password=p", "db.example"),
-        ("postgresql+psycopg://u:p@db.example/shop?sslmode=prefer", "db.example"),
         ("postgresql+psycopg://u:p@db.example/shop?sslmode=require&sslmode=allow", "db.example"),
         ("postgresql+psycopg://u:p@db.example/shop?sslmode=verify-full", None),
         ("postgresql+psycopg://u:p@db.example/shop?sslmode=require", None),
