@@ -14,6 +14,7 @@ import redis
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from laneway.api.middleware import LONGEST_PATH
 from laneway.platform.logging import configure_logging
 from laneway.platform.webhooks.signing import sign_hub
 from laneway.schemas.task import TaskState
@@ -71,6 +72,13 @@ def test_an_unknown_path_returns_a_problem(api: Api, path: str) -> None:
     found = problem(api.http.get(path, follow_redirects=False), 404)
 
     assert found["instance"].isascii() and found["instance"].startswith("/")
+
+
+@ONE_DATABASE
+@pytest.mark.parametrize("path", ["/nothing/", "/tasks/", "/conversations/", "/api/documents/"])
+def test_a_path_that_is_longer_than_that_of_any_route_is_refused(api: Api, path: str) -> None:
+    problem(api.http.get(path + "1" * (LONGEST_PATH + 1 - len(path))), 414)
+    assert api.http.get(path + "1" * (LONGEST_PATH - len(path))).status_code in (404, 422)
 
 
 @ONE_DATABASE
