@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import or_, select, update
 from sqlalchemy import delete as delete_rows
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import AccessToken

@@ -100,7 +100,7 @@ def test_an_id_token_that_another_key_signed_is_refused(oidc_provider: OidcProvi
         provider.finish(visit(begun), begun.noted)
 
 
-@pytest.mark.filterwarnings("ignore:JWS algorithm \"none\"")  # the provider that signs so
+@pytest.mark.filterwarnings('ignore:JWS algorithm "none"')  # the provider that signs so
 @pytest.mark.parametrize("algorithm", ["none", "HS256"])
 def test_an_id_token_is_signed_with_a_key_that_only_the_provider_has(
     oidc_provider: OidcProvider, algorithm: str

@@ -106,9 +106,11 @@ def test_a_signed_time_is_a_part_of_what_is_signed(away: int) -> None:
     assert timestamped(b"{}", signed, tolerance=300, source="shop", at=NOW) == f"{signed}.{{}}".encode()
 
 
-@pytest.mark.parametrize("signed", [str(AT + 301), str(AT - 301), "0", None, "", "-1", "١", f" {AT}", f"{AT}.0", "9" * 13])
+@pytest.mark.parametrize(
+    "signed", [str(AT + 301), str(AT - 301), "0", None, "", "-1", "١", f" {AT}", f"{AT}.0", "9" * 13]
+)
 def test_a_signed_time_that_is_far_away_or_none_is_refused(signed: str | None) -> None:
-    with pytest.raises(BadSignature, match="its time is more than 300 s away|it carries no time"):
+    with pytest.raises(BadSignature, match=r"its time is more than 300 s away|it carries no time"):
         timestamped(b"{}", signed, tolerance=300, source="shop", at=NOW)
 
 
