@@ -13,6 +13,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.web import Application, HTTPError
 
 from laneway.server.flower_guard import FlowerGuard
+from laneway.server.flower_login import FILE
 from tests.laneway.server.conftest import MakeSettings
 
 PASSWORD = "open sesame, open"
@@ -75,3 +76,14 @@ def test_a_write_needs_the_password_and_no_other_page(
     with pytest.raises(HTTPError) as refused:
         guard.check(handler(TaskSend, password=password, **headers))
     assert refused.value.status_code == status
+
+
+def test_with_people_there_is_no_generated_password(make_settings: MakeSettings) -> None:
+    provider = {"OIDC_ISSUER": "https://login.example", "OIDC_CLIENT_ID": "us", "OIDC_CLIENT_SECRET": "not-used-here"}
+    settings = make_settings(**provider, ROLE_VIEWERS="staff")
+    guard = FlowerGuard(settings)
+
+    assert not (settings.storage.folder / FILE).exists()
+    with pytest.raises(HTTPError) as refused:
+        guard.check(handler(TaskSend))
+    assert refused.value.status_code == 401
