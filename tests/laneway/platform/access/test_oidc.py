@@ -70,6 +70,29 @@ def test_an_answer_counts_only_in_the_browser_that_began_the_login(oidc_provider
         provider.finish(answer, begun.noted)
 
 
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"iss": "https://evil.example"}, "not that of the identity provider"),
+        ({"iss": ""}, "not that of the identity provider"),
+        ({"code": ""}, "not that of the identity provider"),
+        ({"error": "access_denied"}, "says 'access_denied'"),
+    ],
+)
+def test_an_answer_of_somebody_else_or_without_a_code_is_refused(
+    oidc_provider: OidcProvider, changed: dict[str, str], problem: str
+) -> None:
+    """An answer that names its issuer cannot be one of another provider (RFC 9207)."""
+    provider = provider_of(oidc_provider)
+    oidc_provider.log_in(sub="17")
+    begun = provider.start()
+    answer = visit(begun)
+
+    with pytest.raises(LoginRefused, match=problem):
+        provider.finish({**answer, **changed}, begun.noted)
+    assert provider.finish({**answer, "iss": oidc_provider.url}, begun.noted).name == "subject:17"
+
+
 ATTACKS: dict[str, dict[str, Any]] = {
     "another issuer": {"iss": "https://evil.example"},
     "another client": {"aud": ["somebody-else"]},
