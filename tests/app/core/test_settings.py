@@ -353,6 +353,9 @@ def test_the_data_folder_is_closed_to_other_users_or_refused(environment: Enviro
     tmp_path.chmod(0o755)
     load_settings()
     assert tmp_path.stat().st_mode & 0o777 == 0o750
+    tmp_path.chmod(0o1777)
+    assert "is open to every user" in refusal(environment)
+    assert tmp_path.stat().st_mode & 0o7777 == 0o1777, "a folder for everybody, such as /tmp, is left alone"
 
     (tmp_path / "broker-password").unlink()
     (tmp_path / "notes.txt").touch()
