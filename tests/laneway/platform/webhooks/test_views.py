@@ -18,7 +18,7 @@ def test_a_receiver_and_a_destination_are_shown_without_secrets() -> None:
     endpoint = OutboundEndpoint(
         id="e-1", url=ADDRESS, state="enabled", consecutive_failures=1, last_error=TOLD, created_at=NOW, seen_at=NOW
     )
-    destination = OutboundDestination(name="shop", url=ADDRESS, secret="sealed", created_at=NOW)  # noqa: S106
+    destination = OutboundDestination(name="shop", url=ADDRESS, secret="sealed", created_at=NOW)
 
     assert (describe_endpoint(endpoint).url, describe_endpoint(endpoint).last_error) == (SHOWN, SHOWN_TOLD)
     assert describe_destination(destination).url == SHOWN
