@@ -12,6 +12,8 @@ from flower.views.tasks import TasksDataTable
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.web import Application, HTTPError
 
+from laneway.platform.access.caller import Caller
+from laneway.platform.access.scopes import Scope
 from laneway.server.flower_guard import FlowerGuard
 from laneway.server.flower_login import FILE
 from tests.laneway.server.conftest import MakeSettings
@@ -87,3 +89,23 @@ def test_with_people_there_is_no_generated_password(make_settings: MakeSettings)
     with pytest.raises(HTTPError) as refused:
         guard.check(handler(TaskSend))
     assert refused.value.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("scopes", "method", "told"),
+    [
+        ((), "GET", "may not read here"),
+        ((Scope.OPERATE,), "GET", "may not read here"),
+        ((Scope.READ,), "POST", "may only read"),
+    ],
+)
+def test_a_caller_needs_the_scope_of_what_it_does(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, scopes: tuple[str, ...], method: str, told: str
+) -> None:
+    guard = FlowerGuard(make_settings(FLOWER_PASSWORD=PASSWORD, FLOWER_ALLOW_WRITES="true"))
+    caller = Caller(kind="person", name="ada", scopes=frozenset(scopes))
+    monkeypatch.setattr(guard, "_caller", lambda _: caller)
+
+    with pytest.raises(HTTPError, match=told) as refused:
+        guard.check(handler(TaskSend, method=method, Sec_Fetch_Site="same-origin"))
+    assert refused.value.status_code == 403
