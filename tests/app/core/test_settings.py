@@ -341,6 +341,7 @@ def test_a_secret_that_can_be_guessed_is_refused_unless_its_setting_is_named(env
         environment(OUTBOUND_WEBHOOK_URL="https://shop.example/hook" if name == "OUTBOUND_WEBHOOK_SECRET" else "")
         told = refusal(environment, **{name: value})
         assert name in told and "less than 16 bytes" in told and "hunter" not in told
+        assert name in refusal(environment, ALLOW_INSECURE="OPENAI_API_KEY, DATA_DIR"), "others are named"
         environment(ALLOW_INSECURE=name.lower())
         load_settings()
         environment(**{name: "", "ALLOW_INSECURE": "", "OUTBOUND_WEBHOOK_URL": ""})
