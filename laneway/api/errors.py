@@ -147,7 +147,8 @@ def public_detail(error: PlatformError) -> str:
     """The text of an error, as a caller may read it. The user of this machine may read the reason as well."""
     if current_caller().kind == "command":
         return masked(str(error))
-    return masked(PUBLIC_DETAILS.get(type(error), str(error)))
+    known = (PUBLIC_DETAILS[kind] for kind in type(error).__mro__ if kind in PUBLIC_DETAILS)
+    return masked(next(known, str(error)))
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

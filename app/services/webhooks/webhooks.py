@@ -71,10 +71,9 @@ class Webhooks:
         content = decode_body(body, source=GOOGLE)
         if isinstance(content, list):
             raise InvalidPayload(f"the {GOOGLE} webhook", ["the body is not a JSON object"])
-        token = content.get("google_key")
         previous = self._settings.google_lead_key_previous
         with _refusals_alike(GOOGLE):
-            signing.verify_token(token if isinstance(token, str) else None, secret, source=GOOGLE, previous=previous)
+            signing.verify_token(content.get("google_key"), secret, source=GOOGLE, previous=previous)
         return self._accept(GOOGLE, without_secret(content), raw_body=body)
 
     def accept_generic(self, source: str, body: bytes, *, headers: dict[str, str]) -> Receipt:

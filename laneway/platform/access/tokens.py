@@ -164,7 +164,7 @@ class Tokens:
 
     def _read(self, digest: str) -> AccessToken:
         with self._database.reading() as session:
-            row = repository.by_digest(session, digest, now=clock.now())
+            row = repository.by_digest(session, digest)
         if row is None:
             raise NotAuthenticated("the token is unknown")
         with self._lock:

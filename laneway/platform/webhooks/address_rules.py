@@ -70,8 +70,6 @@ def forbidden_reason(address: Address, *, allow_private: AllowPrivate = AllowPri
     An IPv6 address that wraps an IPv4 address is judged by the IPv4 address.
     """
     if isinstance(address, IPv6Address):
-        if address.teredo:
-            return "it is a Teredo address"
         wrapped = address.ipv4_mapped or address.sixtofour or _nat64(address)
         if wrapped:
             return forbidden_reason(wrapped, allow_private=allow_private)

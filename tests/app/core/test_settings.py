@@ -341,6 +341,7 @@ def test_a_secret_that_can_be_guessed_is_refused_unless_its_setting_is_named(env
         environment(OUTBOUND_WEBHOOK_URL="https://shop.example/hook" if name == "OUTBOUND_WEBHOOK_SECRET" else "")
         told = refusal(environment, **{name: value})
         assert name in told and "less than 16 bytes" in told and "hunter" not in told
+        assert name in refusal(environment, ALLOW_INSECURE="OPENAI_API_KEY, DATA_DIR"), "others are named"
         environment(ALLOW_INSECURE=name.lower())
         load_settings()
         environment(**{name: "", "ALLOW_INSECURE": "", "OUTBOUND_WEBHOOK_URL": ""})
@@ -353,6 +354,9 @@ def test_the_data_folder_is_closed_to_other_users_or_refused(environment: Enviro
     tmp_path.chmod(0o755)
     load_settings()
     assert tmp_path.stat().st_mode & 0o777 == 0o750
+    tmp_path.chmod(0o1777)
+    assert "is open to every user" in refusal(environment)
+    assert tmp_path.stat().st_mode & 0o7777 == 0o1777, "a folder for everybody, such as /tmp, is left alone"
 
     (tmp_path / "broker-password").unlink()
     (tmp_path / "notes.txt").touch()

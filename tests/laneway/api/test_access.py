@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
+from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Send
 
-from laneway.api.access import guarded_routes, requires
+from laneway.api.access import ANONYMOUS, guarded_routes, requires
+from laneway.api.errors import install
 from laneway.api.threads import ThreadedRoute
-from laneway.platform.access.caller import NOBODY, current_caller
+from laneway.platform.access.caller import NOBODY, Caller, acting_as, current_caller
 from laneway.platform.access.scopes import Scope
 from laneway.platform.access.token_rights import TokenRights
 from tests.fixtures.api import MakeApi
@@ -149,7 +153,8 @@ def test_only_a_valid_token_gets_in(guarded: Api) -> None:
         "Bearer " + "x" * 5000,
         reader["Authorization"] + "x",
     ):
-        assert guarded.http.get("/tasks", headers={"Authorization": header}).status_code == 401, header
+        for path in ("/tasks", "/health/ready"):
+            assert guarded.http.get(path, headers={"Authorization": header}).status_code == 401, (path, header)
     assert guarded.http.get("/tasks", headers=reader).status_code == 200
     assert guarded.http.head("/tasks", headers=reader).status_code == 200
     assert guarded.http.get("/tasks", headers={"Authorization": reader["Authorization"].lower()}).status_code == 401
@@ -208,3 +213,22 @@ def test_the_caller_reaches_the_thread_of_a_route(guarded: Api, monkeypatch: pyt
 def test_without_authentication_everybody_is_an_admin(api: Api) -> None:
     assert api.http.get("/tasks").status_code == 200
     assert api.http.get("/tasks", headers={"Authorization": "Bearer nonsense"}).status_code == 200
+
+
+def test_a_route_checks_its_caller_where_no_middleware_has() -> None:
+    app = FastAPI()
+    app.get("/one", dependencies=[requires(Scope.READ)])(lambda: "done")
+    install(app)
+    reader = Caller(kind="token", name="reader", scopes=frozenset({Scope.READ}))
+    callers = {401: ANONYMOUS, 403: replace(reader, scopes=frozenset({Scope.SUBMIT})), 200: reader}
+
+    def asked_by(caller: Caller) -> ASGIApp:
+        async def acting(scope: Any, receive: Receive, send: Send) -> None:
+            with acting_as(caller):
+                await app(scope, receive, send)
+
+        return acting
+
+    found = [TestClient(asked_by(caller)).get("/one").status_code for caller in callers.values()]
+
+    assert found == list(callers)

@@ -135,8 +135,13 @@ def test_a_token_for_a_queue_operates_that_queue_only(guarded: Api) -> None:
     assert guarded.http.put("/queues/analytics/limits", json={"paused": True}, headers=tenant).status_code == 403
 
 
-def test_a_bound_token_is_refused_where_nothing_keeps_it_within_its_bounds(guarded: Api) -> None:
-    everything = bearer(guarded, Scope.ADMIN, tenant="acme")
+@pytest.mark.parametrize(
+    "bound",
+    [{"tenant": "acme"}, {"queues": frozenset({"analytics"})}, {"names": frozenset({REPORT})}],
+    ids=lambda bound: next(iter(bound)),
+)
+def test_a_bound_token_is_refused_where_nothing_keeps_it_within_its_bounds(guarded: Api, bound: dict[str, Any]) -> None:
+    everything = bearer(guarded, Scope.ADMIN, **bound)
 
     for path in (
         "/stats",

@@ -14,6 +14,11 @@ import redis
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from laneway.api.errors import platform_problem, public_detail
+from laneway.api.middleware import LONGEST_PATH
+from laneway.platform.access.caller import Caller, acting_as
+from laneway.platform.access.scopes import Scope
+from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, PlatformError
 from laneway.platform.logging import configure_logging
 from laneway.platform.webhooks.signing import sign_hub
 from laneway.schemas.task import TaskState
@@ -71,6 +76,13 @@ def test_an_unknown_path_returns_a_problem(api: Api, path: str) -> None:
     found = problem(api.http.get(path, follow_redirects=False), 404)
 
     assert found["instance"].isascii() and found["instance"].startswith("/")
+
+
+@ONE_DATABASE
+@pytest.mark.parametrize("path", ["/nothing/", "/tasks/", "/conversations/", "/api/documents/"])
+def test_a_path_that_is_longer_than_that_of_any_route_is_refused(api: Api, path: str) -> None:
+    problem(api.http.get(path + "1" * (LONGEST_PATH + 1 - len(path))), 414)
+    assert api.http.get(path + "1" * (LONGEST_PATH - len(path))).status_code in (404, 422)
 
 
 @ONE_DATABASE
@@ -196,6 +208,21 @@ def test_an_unexpected_error_is_hidden_from_the_caller_and_logged_in_full(
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines() if "boiler" in line]
     assert (line["level"], line["request_id"]) == ("error", "fire-1")
     assert "RuntimeError: the boiler is on fire" in line["exception"]
+
+
+def kinds_of(*bases: type[PlatformError]) -> list[type[PlatformError]]:
+    """These classes and all that derive from them."""
+    return [each for base in bases for each in (base, *kinds_of(*base.__subclasses__()))]
+
+
+@pytest.mark.parametrize("kind", kinds_of(BrokerUnavailable, DatabaseUnavailable), ids=lambda kind: kind.__name__)
+def test_an_error_of_a_server_names_it_only_to_the_user_of_this_machine(kind: Any) -> None:
+    error = kind("nobody answers at db.internal:5432")
+    with acting_as(Caller(kind="token", name="shop", scopes=frozenset({Scope.ADMIN}))):
+        assert "db.internal" not in public_detail(error)
+        assert b"db.internal" not in platform_problem("/tasks", error).body
+    with acting_as(Caller(kind="command", name="root")):
+        assert "db.internal:5432" in public_detail(error)
 
 
 @pytest.mark.parametrize("host", ["[", "a b", "ü", "127.0.0.1:99999", "x" * 3000, "evil.example"])

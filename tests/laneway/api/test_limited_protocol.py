@@ -24,7 +24,7 @@ OTHER = "127.0.0.2"
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the length of the body; `/endless` never ends its answer."""
+    """Answers with the length of the body; `/endless` never ends its answer, `/large` fills every buffer."""
     length, more = 0, True
     while more and scope["method"] == "POST":
         message = await receive()
@@ -32,6 +32,9 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
             return
         length, more = length + len(message.get("body", b"")), message.get("more_body", False)
     await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/large":
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
     if scope["path"] == "/endless":
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -39,14 +42,12 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextmanager
-def serving(monkeypatch: pytest.MonkeyPatch, **settings: str) -> Generator[int]:
+def serving(monkeypatch: pytest.MonkeyPatch, app: Any = application, **settings: str) -> Generator[int]:
     """Serve the application with these settings; yields the port."""
     for name, value in {"API_REQUEST_TIMEOUT_SECONDS": str(LIMIT), **settings}.items():
         monkeypatch.setenv(name, value)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(
-            application, http=LimitedProtocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1
-        )
+        config = uvicorn.Config(app, http=LimitedProtocol, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
@@ -142,6 +143,30 @@ def test_an_answer_may_take_longer_than_a_request(port: int) -> None:
         assert b"200 OK" in connection.recv(65_536)
         with pytest.raises(TimeoutError):
             connection.recv(1)
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_a_client_that_takes_nothing_of_its_answer_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch, takes: bool
+) -> None:
+    monkeypatch.setattr("laneway.api.limited_protocol.STUCK_SECONDS", LIMIT)
+    ended = threading.Event()
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        await application(scope, receive, send)
+        ended.set()
+
+    with serving(monkeypatch, noting) as port, connect(port) as client:
+        began, received = time.monotonic(), 0
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        while takes and (block := client.recv(1 << 20)):
+            received += len(block)
+        assert ended.wait(LIMIT + 8)
+        assert takes or time.monotonic() - began > LIMIT * 0.8
+        if not takes:
+            received = len(until_closed(client)[0])
+
+    assert (received > 1000 * 65_536) == takes
 
 
 def test_a_head_that_is_too_large_is_refused(port: int) -> None:

@@ -208,6 +208,11 @@ def test_a_viewer_reads_and_somebody_without_a_role_gets_no_session(known: Api, 
     assert refused.status_code == 403
 
     known.http.cookies.clear()
+    oidc_provider.log_in(sub="20", email="<b>@example.com", groups=["staff"])
+    log_in(known)
+    assert "You are &lt;b&gt;@example.com." in known.http.get("/logout").text
+
+    known.http.cookies.clear()
     oidc_provider.log_in(sub="19", email="<eve>@example.com", groups=["others"])
     stranger = log_in(known)
     assert stranger.status_code == 403

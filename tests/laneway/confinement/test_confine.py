@@ -58,13 +58,22 @@ def around(tmp_path: Path) -> Iterator[Surroundings]:
 
 
 def run(
-    program: str, folder: Path, *, without: tuple[int, ...] = (), user: int | None = None, **wanted: Any
+    program: str,
+    folder: Path,
+    *,
+    without: tuple[int, ...] = (),
+    user: int | None = None,
+    other_user: bool = True,
+    **wanted: Any,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as a confined process in an own folder. `user`: who starts it, if not this process's user."""
+    """Run a program as a confined process in an own folder.
+
+    `user`: who starts it, if not this process's user. `other_user`: whether root becomes another one.
+    """
     folder.mkdir()
     if os.geteuid() == 0:
         os.chown(folder, NOBODY, NOBODY)
-        if user is None:
+        if user is None and other_user:
             wanted = {"user": NOBODY, "group": NOBODY, **wanted}
     start = START.format(root=str(ROOT), given=json.dumps([without, wanted]), seccomp=SECCOMP[MACHINE])
     python = [sys.executable, "-I", "-S"] if user is None else ["/usr/bin/python3", "-I", "-S"]
@@ -116,6 +125,22 @@ def test_a_normal_user_without_namespaces_is_confined_too(around: Surroundings, 
 
     assert missing["another user"] == "it has the user of its parent"
     assert (successes(found), still_open, found["user"]) == (set(), [], NOBODY)
+
+
+def test_root_that_stays_root_has_none_of_its_rights(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("needs root")
+    program = """
+for attempt in (lambda: os.chown(".", 1, 1), lambda: os.chroot("."), lambda: os.setuid(1)):
+    try:
+        attempt()
+        print("did it")
+    except PermissionError:
+        print("may not")
+"""
+    ended = run(program, tmp_path / "own", other_user=False)
+
+    assert ended.stdout.splitlines()[1:] == ["may not"] * 3, ended.stderr
 
 
 def test_a_kernel_with_nothing_is_told_and_can_be_refused(around: Surroundings, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def test_contents_are_written_read_listed_and_deleted(store: ObjectStore) -> Non
     store.delete(["a/1", "a/2", "none/none"])
     assert list(store.names(older_than=-5)) == ["b/1"]
     assert store.read("a/1") is None
+
+
+def test_only_our_user_reads_what_lies_in_a_folder(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        FolderStore(tmp_path).write("a/1", b"one")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "a" / "1").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_folder_that_is_not_there_has_lost_nothing(tmp_path: Path) -> None:

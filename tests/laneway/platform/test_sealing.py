@@ -22,7 +22,10 @@ from laneway.platform.sealing import (
     opened,
     opened_if_possible,
     opened_payload,
+    sealed_for_all,
     shown,
+    stored_digest,
+    use_for_all,
 )
 from laneway.transport.key_ring import create_ring, read_ring, ring_file
 
@@ -76,6 +79,18 @@ def test_a_key_that_is_not_here_is_named(sealer: Sealer, tmp_path: Path) -> None
     assert "none-1" in shown(foreign)[SEALED]
 
 
+def test_a_value_is_bound_to_the_id_of_its_key(sealer: Sealer, ring: Path, tmp_path: Path) -> None:
+    sealed = sealer.seal(["secret"], what="it")
+    content = json.loads(ring.read_text())
+    id, content["keys"][0]["id"] = content["keys"][0]["id"], "renamed"
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps(content))
+    path.chmod(0o600)
+    Sealer(path)
+    with pytest.raises(SealedUnreadable, match="it was changed"):
+        opened({SEALED: sealed[SEALED].replace(id, "renamed")})
+
+
 def test_older_keys_open_after_a_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "keys.json"
     create_ring(path)
@@ -91,6 +106,18 @@ def test_older_keys_open_after_a_rotation(tmp_path: Path, monkeypatch: pytest.Mo
     assert (opened(before), opened(after)) == ("old", "new")
     assert sealer.keyed_digest("digest") != digest
     assert digest in sealing.keyed_digests("digest")
+
+
+def test_digests_of_other_values_are_keyed_where_everything_is_encrypted(ring: Path) -> None:
+    before = sealing._process.sealer  # pyright: ignore[reportPrivateUsage]
+    try:
+        use_for_all(Sealer(ring))
+        assert (stored_digest("digest"), sealed_for_all({"a": 1})) == ("digest", {"a": 1})
+        use_for_all(Sealer(ring, everything=True))
+        assert stored_digest("digest") in sealing.keyed_digests("digest")
+        assert is_sealed(sealed_for_all({"a": 1}))
+    finally:
+        use_for_all(before)
 
 
 def test_without_keys_nothing_is_sealed_and_the_error_says_what_to_do() -> None:

@@ -78,6 +78,18 @@ def without(values: dict[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in names}
 
 
+def test_events_show_a_payload_without_secrets_and_the_task_gets_them(platform: Platform) -> None:
+    payload = {"url": "https://user:hunter2@x.example/hook", "event": "paid", "data": {"api_key": "hunter2"}}
+    platform.tasks.submit("send_webhook_response_task", payload)
+
+    message = taken(platform, "webhooks")
+
+    assert "x.example" in message.headers["kwargsrepr"]
+    assert "hunter2" not in message.headers["kwargsrepr"]
+    assert message.decode()[1]["url"] == payload["url"]
+    assert message.decode()[1]["data"] == payload["data"]
+
+
 def test_a_monitor_gets_the_event_task_sent_of_single_and_of_grouped_submissions(platform: Platform) -> None:
     events: list[dict[str, Any]] = []
     app: Any = platform.app

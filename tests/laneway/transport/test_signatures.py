@@ -253,6 +253,29 @@ def test_a_broadcast_has_an_age_and_an_exchange(ring: Path, monkeypatch: pytest.
         signer.check_broadcast("celeryev", payload, receiver="a")
 
 
+@pytest.mark.parametrize(
+    ("purpose", "text", "change"),
+    [
+        ("schedule b", "every hour", lambda signature: signature),
+        ("schedule a", "every minute", lambda signature: signature),
+        ("schedule a", "every hour", lambda _: None),
+        ("schedule a", "every hour", lambda _: ""),
+        ("schedule a", "every hour", lambda signature: signature.partition(":")[0]),
+        ("schedule a", "every hour", lambda signature: signature.partition(":")[0] + ":"),
+        ("schedule a", "every hour", lambda signature: "none:" + signature.partition(":")[2]),
+        ("schedule a", "every hour", lambda signature: signature[:-1]),
+    ],
+)
+def test_the_signature_of_a_text_is_for_this_text_and_this_purpose(
+    ring: Path, purpose: str, text: str, change: Callable[[str], str | None]
+) -> None:
+    signer = RingSigner(KeyRingFile(ring), required=True)
+    signature = signer.sign_text("schedule a", "every hour")
+    signer.check_text("schedule a", "every hour", signature)
+    with pytest.raises(NotSigned):
+        signer.check_text(purpose, text, change(signature))
+
+
 def _drain(connection: Any) -> None:
     try:
         while True:

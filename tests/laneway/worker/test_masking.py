@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from celery import Celery
 from celery.app import utils
+from celery.worker import control
 
-from laneway.worker.masking import mask_settings, masked_values
+from laneway.worker.masking import mask_settings, mask_stats, masked_values
 
 
 def test_logins_are_masked_wherever_an_address_is() -> None:
@@ -20,6 +22,16 @@ def test_logins_are_masked_wherever_an_address_is() -> None:
         "alternates": ["redis://x/1"],
         "n": 1,
     }
+
+
+def test_a_worker_tells_its_statistics_without_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"broker": {"hostname": "redis://:hunter2@x/0"}, "pid": 1}
+    monkeypatch.setitem(control.Panel.data, "stats", lambda _: told)
+    monkeypatch.setitem(control.Panel.meta, "stats", control.Panel.meta["stats"])
+    mask_stats()
+    mask_stats()
+
+    assert control.Panel.data["stats"](None) == {"broker": {"hostname": "redis://x/0"}, "pid": 1}
 
 
 def test_a_report_hides_addresses_that_celery_does_not_know() -> None:

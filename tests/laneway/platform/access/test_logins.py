@@ -211,3 +211,18 @@ def test_old_sessions_are_deleted_some_at_a_time(make_logins: MakeLogins, platfo
         assert person_sessions.delete_old(session, before=clock.now() - timedelta(days=1), limit=10) == 0
         assert person_sessions.delete_old(session, before=tomorrow, limit=2) == 2
         assert person_sessions.delete_old(session, before=tomorrow, limit=2) == 1
+
+
+def test_a_session_ends_after_its_hours_also_if_the_provider_confirms_it(make_logins: MakeLogins) -> None:
+    logins, time = make_logins(session_hours=2, session_check_minutes=90), Clock()
+    with time.installed():
+        first = logins.begin(ADA, Role.VIEWER)
+        time.move(timedelta(minutes=70))
+        second = logins.begin(ADA, Role.VIEWER, continues=first)
+        assert logins.find(second) is not None
+        time.move(timedelta(minutes=49))
+        assert logins.find(second) is not None
+        time.move(timedelta(minutes=2))
+
+        assert logins.find(second) is None
+        assert logins.listing() == []

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
-from joserfc.jwk import RSAKey
+from joserfc.jwk import OctKey, RSAKey
 from pydantic import SecretStr
 
 from laneway.platform.access.oidc import LoginRefused, LoginStart, Provider
@@ -70,6 +70,29 @@ def test_an_answer_counts_only_in_the_browser_that_began_the_login(oidc_provider
         provider.finish(answer, begun.noted)
 
 
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"iss": "https://evil.example"}, "not that of the identity provider"),
+        ({"iss": ""}, "not that of the identity provider"),
+        ({"code": ""}, "not that of the identity provider"),
+        ({"error": "access_denied"}, "says 'access_denied'"),
+    ],
+)
+def test_an_answer_of_somebody_else_or_without_a_code_is_refused(
+    oidc_provider: OidcProvider, changed: dict[str, str], problem: str
+) -> None:
+    """An answer that names its issuer cannot be one of another provider (RFC 9207)."""
+    provider = provider_of(oidc_provider)
+    oidc_provider.log_in(sub="17")
+    begun = provider.start()
+    answer = visit(begun)
+
+    with pytest.raises(LoginRefused, match=problem):
+        provider.finish({**answer, **changed}, begun.noted)
+    assert provider.finish({**answer, "iss": oidc_provider.url}, begun.noted).name == "subject:17"
+
+
 ATTACKS: dict[str, dict[str, Any]] = {
     "another issuer": {"iss": "https://evil.example"},
     "another client": {"aud": ["somebody-else"]},
@@ -94,6 +117,26 @@ def test_an_id_token_that_another_key_signed_is_refused(oidc_provider: OidcProvi
     provider = provider_of(oidc_provider)
     oidc_provider.log_in(sub="17")
     oidc_provider.signing_key = RSAKey.generate_key(2048, auto_kid=True)
+    begun = provider.start()
+
+    with pytest.raises(LoginRefused):
+        provider.finish(visit(begun), begun.noted)
+
+
+@pytest.mark.filterwarnings('ignore:JWS algorithm "none"')  # the provider that signs so
+@pytest.mark.parametrize("algorithm", ["none", "HS256"])
+def test_an_id_token_is_signed_with_a_key_that_only_the_provider_has(
+    oidc_provider: OidcProvider, algorithm: str
+) -> None:
+    provider = provider_of(oidc_provider)
+    oidc_provider.log_in(sub="17")
+    oidc_provider.algorithm = "PS256"
+    begun = provider.start()
+    assert provider.finish(visit(begun), begun.noted).name == "subject:17"
+
+    oidc_provider.algorithm = algorithm
+    if algorithm == "HS256":
+        oidc_provider.signing_key = OctKey.import_key(CLIENT_SECRET, {"kid": oidc_provider.key.kid})
     begun = provider.start()
 
     with pytest.raises(LoginRefused):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from app.core.settings import Settings, load_settings
 from laneway.platform.access.people import SESSION_KEY_FILE, People
 from laneway.platform.access.roles import SCOPES, Person, Role, Roles
 from laneway.platform.access.scopes import Scope
+from laneway.platform.access.sessions import LOGIN_SECONDS
 from laneway.platform.db.session import Database
 from laneway.platform.errors import ConfigError
 from laneway.platform.settings.people import PeopleSettings
@@ -124,6 +126,25 @@ def test_sessions_outlive_the_rotation_of_their_secret(make_people: MakePeople) 
     new = begin(rotated)
     ended = make_people(SESSION_SECRET=second, SESSION_SECRET_PREVIOUS="")
     assert (by_session(ended, cookie), by_session(ended, new)) == (None, "ada@example.com")
+
+
+def test_a_signed_value_of_one_kind_is_none_of_another(make_people: MakePeople) -> None:
+    sessions = make_people(**PROVIDER, **ROLES).sessions
+    read = (sessions.read, sessions.noted_login, lambda text: sessions.is_csrf_token(text, "id") or None)
+    made = (sessions.cookie_for("id"), sessions.note_login({"state": "s"}), sessions.csrf_token("id"))
+
+    found = [[reads(text) is not None for text in made] for reads in read]
+
+    assert found == [[True, False, False], [False, True, False], [False, False, True]]
+
+
+def test_a_login_takes_ten_minutes_at_most(make_people: MakePeople, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = make_people(**PROVIDER, **ROLES).sessions
+    now, noted = time.time(), sessions.note_login({"state": "s"})
+    monkeypatch.setattr("itsdangerous.timed.time.time", lambda: now + LOGIN_SECONDS - 5)
+    assert sessions.noted_login(noted) == {"state": "s"}
+    monkeypatch.setattr("itsdangerous.timed.time.time", lambda: now + LOGIN_SECONDS + 5)
+    assert sessions.noted_login(noted) is None
 
 
 def test_a_csrf_token_is_good_for_its_own_session_only(make_people: MakePeople) -> None:

@@ -129,7 +129,7 @@ def test_a_rotated_token_overlaps_with_the_new_one(tokens: Tokens, movable_clock
     with pytest.raises(NotAuthenticated, match="rotated"):
         tokens.check(first.token)
     third = tokens.rotate("shop", overlap=timedelta())
-    with pytest.raises(NotAuthenticated):
+    with pytest.raises(NotAuthenticated, match="rotated"):
         tokens.check(second.token)
     tokens.check(third.token)
 

@@ -21,6 +21,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, InvalidPayload, UpstreamError
 from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.execution.task import PlatformTask
+from laneway.platform.history.adoption import fingerprint
 from laneway.platform.operations.reencryption import Amounts, Reencryption
 from laneway.platform.registry import registry
 from laneway.platform.sealing import SEALED, KeysMissing, is_sealed, opened
@@ -225,6 +226,7 @@ def test_a_message_from_a_program_without_the_key_is_encrypted_in_the_history(se
     sealed.platform.recorder.catch_up()
     row = sealed.platform.row("foreign")
     assert is_sealed(row.payload)
+    assert row.fingerprint != fingerprint("sealed_note", opened(row.payload))
     assert not sealed.platform.tasks.submit("sealed_note", {"text": PLANTED}, id="foreign").created
 
 

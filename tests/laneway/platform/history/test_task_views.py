@@ -7,9 +7,12 @@ import pytest
 from app.core.queues import QUEUES
 from laneway.engine import EventKind
 from laneway.platform import clock
+from laneway.platform.db.models import TaskAttempt, TaskEvent
 from laneway.platform.db.queries import workers
 from laneway.platform.errors import TaskExpired, UnknownTask
 from laneway.platform.execution.outcomes import Completed, Raised
+from laneway.platform.history.adoption import run_from_call
+from laneway.platform.history.task_views import describe, describe_attempt, describe_event
 from laneway.platform.queues import Priority
 from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
@@ -133,6 +136,21 @@ def serve(platform: Platform, *queues: str) -> None:
     now = clock.now()
     with platform.database.transaction() as session:
         workers.report(session, "w1", id="w1", queues=queues, started_at=now, now=now)
+
+
+def test_a_task_its_attempts_and_its_events_are_shown_without_secrets() -> None:
+    now, text = clock.now(), "no answer of {}"
+    told, shown = text.format("https://user:hunter2@x.example/a"), text.format("https://x.example/a")
+    run = run_from_call("t-1", "note", {}, queue="celery", at=now, priority=3)
+    run.error = run.progress_message = told
+    attempt = TaskAttempt(task_id="t-1", number=1, started_at=now, error=told, traceback=told)
+    event = TaskEvent(seq=1, task_id="t-1", at=now, kind="log", data={"text": told, "token": "hunter2"})
+
+    status, attempted, happened = describe(run), describe_attempt(attempt), describe_event(event)
+
+    assert (status.error, status.message) == (shown, shown)
+    assert (attempted.error, attempted.traceback) == (shown, shown)
+    assert happened.data == {"text": shown, "token": "[redacted]"}
 
 
 # --- queue figures and lists --------------------------------------------------------------------------------

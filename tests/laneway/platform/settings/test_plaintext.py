@@ -6,7 +6,7 @@ import pytest
 
 from app.core.settings import load_settings
 from laneway.platform.errors import ConfigError
-from laneway.platform.settings.plaintext import database_gets_password
+from laneway.platform.settings.plaintext import database_gets_password, plain_host, sends_password_to
 from tests.fixtures.platform import Environment
 
 
@@ -19,6 +19,7 @@ from tests.fixtures.platform import Environment
         ("postgresql+psycopg://u:p@127.0.0.1/shop?host=127.0.0.1,db.example", "db.example"),
         ("postgresql+psycopg://u:p@localhost/shop?hostaddr=10.0.0.7", "10.0.0.7"),
         ("postgresql+psycopg://u@db.example/shop?password=p", "db.example"),
+        ("postgresql+psycopg://u:p@db.example/shop?sslmode=require&sslmode=allow", "db.example"),
         ("postgresql+psycopg://u:p@db.example/shop?sslmode=verify-full", None),
         ("postgresql+psycopg://u:p@db.example/shop?sslmode=require", None),
         ("postgresql+psycopg://u@db.example/shop", None),
@@ -30,6 +31,42 @@ from tests.fixtures.platform import Environment
 )
 def test_who_gets_the_password_of_a_database(url: str, host: str | None) -> None:
     assert database_gets_password(url) == host
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("redis://:p@queues.example/0", "queues.example"),
+        ("laneway+redis://:p@10.0.0.7:6379/0", "10.0.0.7"),
+        ("redis://:p@localhost/0;sentinel://:p@queues.example:26379/0", "queues.example"),
+        ("amqp://u:p@queues.example//", "queues.example"),
+        ("pyamqp://u:p@queues.example//", "queues.example"),
+        ("http://u:p@hooks.example/", "hooks.example"),
+        ("rediss://:p@queues.example/0", None),
+        ("amqps://u:p@queues.example//", None),
+        ("https://u:p@hooks.example/", None),
+        ("redis://queues.example/0", None),
+        ("redis://:p@127.0.0.1/0", None),
+        ("redis://:p@[::1]/0", None),
+        ("redis+socket:///run/valkey.sock", None),
+    ],
+)
+def test_who_gets_the_password_of_a_broker(url: str, host: str | None) -> None:
+    assert sends_password_to(url) == host
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://models.example/v1", "models.example"),
+        ("https://models.example/v1", None),
+        ("http://localhost:8080/v1", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_who_gets_what_is_sent_by_http_without_tls(url: str | None, host: str | None) -> None:
+    assert plain_host(url) == host
 
 
 def test_a_database_on_another_machine_needs_tls_or_an_exception(environment: Environment) -> None:

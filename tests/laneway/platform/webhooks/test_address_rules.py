@@ -82,6 +82,21 @@ def test_special_addresses_are_never_called(address: str) -> None:
     assert forbidden_reason(ip_address(address), allow_private=AllowPrivate.LOOPBACK) is not None
 
 
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("0.0.0.0", "unspecified"),
+        ("ff0e::1", "multicast"),
+        ("169.254.1.1", "link-local"),
+        ("fe80::1", "link-local"),
+        ("198.18.0.1", "reserved"),
+        ("2001:0:7f00:1::1", "reserved"),
+    ],
+)
+def test_the_reason_names_the_kind_of_address(address: str, kind: str) -> None:
+    assert forbidden_reason(ip_address(address)) == f"it is a {kind} address"
+
+
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 @given(value=st.integers(0, 2**32 - 1) | st.sampled_from(INTERESTING))
 def test_an_ipv4_address_inside_an_ipv6_one_is_judged_as_itself(wrapping: str, value: int) -> None:

@@ -135,6 +135,7 @@ def test_a_rotation_without_overlap_ends_the_old_secret_at_once(destinations: De
 
     assert len(now := destinations.keys("https://shop.example/")) == 1
     assert now != before
+    assert destinations.show("shop").previous_secret is None, "it is not kept"
 
 
 def test_a_second_rotation_keeps_one_old_secret(destinations: Destinations) -> None:

@@ -13,9 +13,17 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from laneway.platform.errors import BadSignature
 from laneway.platform.settings.signing_key import signing_key
-from laneway.platform.webhooks.signing import sign_hub, sign_outbound, verify_hub_signature, verify_token
+from laneway.platform.webhooks.signing import (
+    sign_hub,
+    sign_outbound,
+    timestamped,
+    verify_hub_signature,
+    verify_token,
+)
 
 SECRET = SecretStr("app-secret-of-the-shop")
+AT = 1_800_000_000
+NOW = datetime.fromtimestamp(AT, UTC)
 
 
 def key_of(secret: SecretStr) -> bytes:
@@ -82,6 +90,28 @@ def test_an_empty_secret_verifies_nothing() -> None:
         verify_hub_signature(b"{}", sign_hub(b"{}", empty), empty, source="shop")
     with pytest.raises(BadSignature):
         verify_token("", empty, source="shop")
+
+
+def test_without_a_secret_the_one_before_it_verifies_nothing_either() -> None:
+    empty = SecretStr("")
+    with pytest.raises(BadSignature, match="no secret is configured"):
+        verify_hub_signature(b"{}", sign_hub(b"{}", SECRET), empty, source="shop", previous=SECRET)
+    with pytest.raises(BadSignature, match="no secret is configured"):
+        verify_token(SECRET.get_secret_value(), empty, source="google", previous=SECRET)
+
+
+@pytest.mark.parametrize("away", [0, 300, -300])
+def test_a_signed_time_is_a_part_of_what_is_signed(away: int) -> None:
+    signed = str(AT + away)
+    assert timestamped(b"{}", signed, tolerance=300, source="shop", at=NOW) == f"{signed}.{{}}".encode()
+
+
+@pytest.mark.parametrize(
+    "signed", [str(AT + 301), str(AT - 301), "0", None, "", "-1", "١", f" {AT}", f"{AT}.0", "9" * 13]
+)
+def test_a_signed_time_that_is_far_away_or_none_is_refused(signed: str | None) -> None:
+    with pytest.raises(BadSignature, match=r"its time is more than 300 s away|it carries no time"):
+        timestamped(b"{}", signed, tolerance=300, source="shop", at=NOW)
 
 
 @given(st.text(min_size=1))
