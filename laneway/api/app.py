@@ -28,6 +28,7 @@ from laneway.api.routers import (
     queues,
     sessions,
     tasks,
+    tokens,
     workflows,
 )
 from laneway.api.waiting import WaitingRequests
@@ -37,7 +38,7 @@ from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
     *(tasks, queues, dead_letters, workflows, outbound_webhooks, destinations),
-    *(alerts, audit_log, health, metrics, login, sessions),
+    *(alerts, audit_log, health, metrics, login, sessions, tokens),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
 

@@ -10,6 +10,7 @@ from laneway.cli.source import DeadLetterFilter, Figures, TaskFilter
 from laneway.client import calls, operator_calls
 
 if TYPE_CHECKING:
+    from laneway.cli.source_parts import Access
     from laneway.client.calls import Call
     from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
@@ -57,6 +58,12 @@ class ApiSource:
     def close(self) -> None:
         """Close the connections."""
         self._api.close()
+
+    @property
+    def access(self) -> Access:
+        from laneway.cli.api_access import ApiAccess
+
+        return ApiAccess(self._api)
 
     # --- tasks
 

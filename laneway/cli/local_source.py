@@ -24,6 +24,7 @@ from laneway.schemas.queue import QueueLimitsListResponse
 from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
+    from laneway.cli.source_parts import Access
     from laneway.platform.platform import Platform
     from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
@@ -59,6 +60,12 @@ class LocalSource:
     @property
     def description(self) -> str:
         return self._description
+
+    @property
+    def access(self) -> Access:
+        from laneway.cli.local_access import LocalAccess
+
+        return LocalAccess(self._platform)
 
     # --- tasks
 

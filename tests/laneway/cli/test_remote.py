@@ -18,10 +18,13 @@ import pytest
 
 from app.core.settings import ROOT
 from laneway.cli import base
+from laneway.cli.api_access import ApiAccess
+from laneway.cli.local_access import LocalAccess
 from laneway.cli.local_source import LocalSource
 from laneway.cli.own_source import OwnSource
 from laneway.cli.remote_source import RemoteSource
 from laneway.cli.source import Source
+from laneway.cli.source_parts import Access
 from laneway.platform import clock
 from laneway.schemas.task import TaskState
 from tests.fixtures.certificates import self_signed
@@ -66,10 +69,17 @@ def same(ran: Ran) -> tuple[int, str]:
     return ran.code, VOLATILE.sub("…", ran.out)
 
 
+def names_of(kind: type) -> set[str]:
+    """What a class offers."""
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
 def test_all_sources_have_every_method_of_the_protocol() -> None:
-    wanted = {name for name in dir(Source) if not name.startswith("_")}
     for kind in (LocalSource, OwnSource, RemoteSource):
-        assert wanted - {"description"} <= set(dir(kind)), kind
+        assert names_of(Source) - {"description"} <= names_of(kind), kind
+    for part, kinds in {Access: (LocalAccess, ApiAccess)}.items():
+        for kind in kinds:
+            assert names_of(part) <= names_of(kind), kind
 
 
 def test_every_command_prints_the_same_for_all_sources(
@@ -99,6 +109,7 @@ def test_every_command_prints_the_same_for_all_sources(
         "workflows list",
         "workflows definitions",
         "workflows show both",
+        "tokens list",
         "status nobody",
         "dead show nobody",
         "workflows show nobody",
