@@ -24,7 +24,7 @@ from laneway.schemas.queue import QueueLimitsListResponse
 from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
-    from laneway.cli.source_parts import Access
+    from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.platform.platform import Platform
     from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
@@ -66,6 +66,18 @@ class LocalSource:
         from laneway.cli.local_access import LocalAccess
 
         return LocalAccess(self._platform)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        from laneway.cli.local_webhooks import LocalWebhooks
+
+        return LocalWebhooks(self._platform)
+
+    @property
+    def maintenance(self) -> Maintenance:
+        from laneway.cli.local_maintenance import LocalMaintenance
+
+        return LocalMaintenance(self._platform)
 
     # --- tasks
 

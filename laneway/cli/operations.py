@@ -8,9 +8,8 @@ import typer
 
 from laneway.cli.base import Json, make_services, out, print_json, source
 from laneway.cli.completion import complete
-from laneway.cli.target import target
 from laneway.cli.times import duration, written
-from laneway.schemas.choices import ClearableState, TaskState
+from laneway.schemas.choices import ClearableState
 
 commands = typer.Typer()
 
@@ -117,18 +116,17 @@ def clear(
     as_json: Json = False,
 ) -> None:
     """Delete old finished tasks together with their history."""
-    target.require_local()
-    states = [TaskState(final.value) for final in state or (ClearableState.COMPLETED,)]
+    states = state or [ClearableState.COMPLETED]
     if not yes:
         typer.confirm(f"Delete tasks ({', '.join(states)}) that ended more than {written(older_than)} ago?", abort=True)
-    from laneway.cli import views
-
-    retention, deleted, more = make_services().retention, 0, True
+    maintenance, deleted, more = source(as_json=as_json).maintenance, 0, True
     while more:
-        cleared = retention.clear(states, older_than=older_than)
+        cleared = maintenance.clear(states, older_than=older_than)
         deleted, more = deleted + cleared.deleted, cleared.more
     if as_json:
         return print_json({"deleted": deleted})
+    from laneway.cli import views
+
     out.print(f"Deleted {views.count(deleted, 'task')}.")
     return None
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from laneway.cli.source_parts import Access
+    from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
         BulkActionResponse,
@@ -164,6 +164,12 @@ class Source(Tasks, Operations, WorkflowRuns, Protocol):
 
     @property
     def access(self) -> Access: ...
+
+    @property
+    def webhooks(self) -> Webhooks: ...
+
+    @property
+    def maintenance(self) -> Maintenance: ...
 
     @property
     def description(self) -> str:

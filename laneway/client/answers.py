@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 from laneway.client.errors import UnexpectedResponse, api_error
@@ -10,7 +11,9 @@ from laneway.schemas.task import EventView
 
 
 def checked_json(status: int, content: bytes | str, retry_after: str | None) -> Any:
-    """Return the JSON of a success. Raises a ClientError."""
+    """Return the JSON of a success; None of one without content. Raises a ClientError."""
+    if status == HTTPStatus.NO_CONTENT:
+        return None
     try:
         body = json.loads(content)
     except ValueError:

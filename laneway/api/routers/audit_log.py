@@ -13,9 +13,9 @@ from laneway.api.parameters import LAST_ID, Short, Timestamp
 from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
-from laneway.platform.audit_log.audit_log import verification_view
+from laneway.platform.audit_log.audit_log import expected_entry, verification_view
 from laneway.platform.db.queries.audit_log import AuditLogFilter
-from laneway.schemas.audit_log import AuditLogPage, AuditLogVerification
+from laneway.schemas.audit_log import ENTRY, AuditLogPage, AuditLogVerification
 
 router = APIRouter(
     prefix="/audit-log", tags=["audit log"], route_class=ThreadedRoute, dependencies=[requires(Scope.ADMIN)]
@@ -46,7 +46,13 @@ def list_audit_log(
     return services.audit_log.page(which, before=before, limit=limit)
 
 
-@router.get("/verification", responses=problems())
-def verify_audit_log(services: ServicesDep) -> AuditLogVerification:
+@router.get("/verification", dependencies=[OnlyKnown], responses=problems())
+def verify_audit_log(
+    services: ServicesDep,
+    expected: Annotated[
+        str | None,
+        Query(max_length=83, pattern=ENTRY, description="Also require this entry, as number:hash of an earlier answer"),
+    ] = None,
+) -> AuditLogVerification:
     """Check that every entry is as it was written. It names the first one that is not."""
-    return verification_view(services.audit_log.verify())
+    return verification_view(services.audit_log.verify(expected=expected_entry(expected)))

@@ -61,6 +61,12 @@ class AuditLog:
             return damage or chain.end(head)
 
 
+def expected_entry(text: str | None) -> tuple[int, str] | None:
+    """Number and hash of an entry, from `NUMBER:HASH` (`schemas.audit_log.ENTRY`)."""
+    number, _, hash = (text or "").partition(":")
+    return (int(number), hash) if text else None
+
+
 def verification_view(found: Verification) -> AuditLogVerification:
     """Return the result of a check as a response."""
     return AuditLogVerification(

@@ -76,6 +76,7 @@ ROUTES = {
     ("post", "/api/callbacks/endpoints/{endpoint_id}/disable"): {200, 404, 413, 422, 429, 500, 503},
     ("get", "/api/callbacks/destinations"): {200, 413, 422, 429, 500, 503},
     ("post", "/api/callbacks/destinations"): {201, 409, 413, 422, 429, 500, 503},
+    ("post", "/api/callbacks/destinations/reencrypt"): {200, 413, 422, 429, 500, 503},
     ("get", "/api/callbacks/destinations/{name}"): {200, 404, 413, 422, 429, 500, 503},
     ("post", "/api/callbacks/destinations/{name}/rotate"): {200, 404, 413, 422, 429, 500, 503},
     ("delete", "/api/callbacks/destinations/{name}"): {204, 404, 413, 422, 429, 500, 503},

@@ -149,6 +149,11 @@ def destination(api: Api) -> dict[str, Any]:
     return {"name": "shop", "json": {}}
 
 
+@audited("POST /api/callbacks/destinations/reencrypt", "destination.reencrypt")
+def no_destination(_api: Api) -> dict[str, Any]:
+    return {}
+
+
 @audited("POST /sessions/end", "person.end_sessions")
 def sessions(_api: Api) -> dict[str, Any]:
     return {"json": {"person": "ada@example.com"}}

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import delete
 
 from laneway.cli import base
+from laneway.platform import clock
+from laneway.platform.access.roles import Person, Role
 from laneway.platform.access.token_form import is_well_formed
 from laneway.platform.access.token_rights import TokenRights
+from laneway.platform.db.models import OutboundDelivery, OutboundDestination, OutboundEndpoint
 from laneway.platform.db.queries.audit_log import AuditLogFilter
+from laneway.schemas.task import TaskState
+from tests.fixtures.http_peer import HttpPeer, HttpReply
+from tests.fixtures.receiving import DeliveryHarness
 from tests.fixtures.shell import Ran, Shell
 from tests.fixtures.site import Site
 
@@ -104,3 +112,92 @@ def test_a_token_that_cannot_be_is_refused(way: Way, words: str, sentence: str) 
     assert (ran.code != 0, ran.out, sentence in ran.err) == (True, "", True), ran.err
     after = way("tokens", "list", "--json").json()
     assert [each | {"used_at": None} for each in after] == [each | {"used_at": None} for each in before]
+
+
+def test_sessions_are_ended_for_one_person(way: Way) -> None:
+    name = f"{uuid4().hex[:8]}@example.com"
+    for each in (name, name, "bob"):
+        way.shell.site.services.people.logins.begin(Person(each), Role.VIEWER)
+
+    assert [each["person"] for each in way("sessions", "list", "--json").json()].count(name) == 2
+    assert way("sessions", "end", name).out == f"{name}: 2 sessions ended.\n"
+    again = way("sessions", "end", name)
+    assert (again.code, f"{name!r} has no session; logged in: " in again.err, "bob" in again.err) == (1, True, True)
+    assert way("sessions", "end", "").code == way("sessions", "end", "x" * 256).code == 2
+    assert way.entries("person.end_sessions", name) == 2
+
+
+def test_the_audit_log_is_listed_and_checked(way: Way) -> None:
+    way("queues", "pause", "crm")
+    paused, *_ = way("audit-log", "list", "--object", "crm", "--since", "1m", "--json").json()
+    checked = way("audit-log", "verify")
+    entries, anchor = checked.out.split()[1], checked.out.split()[-1]
+    way("queues", "resume", "crm")
+
+    assert (paused["action"], paused["caller_kind"], paused["caller"]) == ("queue.pause", *way.caller)
+    assert len(way("audit-log", "list", "--limit", "3", "--json").json()) == 3
+    assert (checked.code, checked.out.startswith(f"All {entries} entries are")) == (0, True), checked.err
+    assert way("audit-log", "verify", "--expect", anchor).code == 0
+    wrong = way("audit-log", "verify", "--expect", f"{entries}:{'0' * 64}", "--json")
+    assert (wrong.code, wrong.json()["damage"], wrong.json()["entry"]) == (1, "changed", int(entries))
+    assert way("audit-log", "verify", "--expect", "17").code == 2
+
+
+def test_a_destination_is_registered_rotated_and_removed(way: Way) -> None:
+    with way.shell.site.services.database.transaction() as session:
+        session.execute(delete(OutboundDestination))
+    made = way("callbacks", "register", "shop", "https://shop.example/hooks/")
+    rotated = way("callbacks", "rotate", "shop", "--overlap", "60", "--json").json()
+    listed = way("callbacks", "destinations").out
+
+    assert made.out.splitlines()[-1].startswith("whsec_") and rotated["secret"] not in made.out
+    assert "https://shop.example/hooks/" in listed and "whsec_" not in listed
+    assert way("callbacks", "reencrypt").out == "Destinations encrypted again: 1\n"
+    assert way("callbacks", "remove", "shop").out == "Nothing is sent to shop any more.\n"
+    assert way("callbacks", "rotate", "shop").err == "No destination 'shop' is known here.\n"
+    assert way("callbacks", "register", "a b", "https://shop.example/").code == 2
+    assert "must have no query" in way("callbacks", "register", "shop", "https://shop.example/?a=1").err
+    assert way("callbacks", "destinations").out == "None.\n"
+    actions = ("register", "rotate", "remove")
+    assert all(way.entries(f"destination.{action}", "shop") for action in actions)
+
+
+def test_deliveries_are_shown_and_replayed(way: Way, http_peer: HttpPeer) -> None:
+    database = way.shell.site.services.database
+    with database.transaction() as session:
+        for table in (OutboundDelivery, OutboundEndpoint):
+            session.execute(delete(table))
+    desk, ids = DeliveryHarness(database), [f"d-{uuid4().hex[:8]}" for _ in range(4)]
+    http_peer.always = HttpReply(500, {}, "[/broken]")
+    for id in ids:
+        desk.failure(http_peer.url, id=id, attempt=8)
+    endpoint = desk.endpoint().id
+
+    assert {each["delivery_id"] for each in way("callbacks", "list", "--endpoint", endpoint, "--json").json()} == {*ids}
+    assert way("callbacks", "list", "--state", "completed").out == "None.\n"
+    assert "[/broken]" in way("callbacks", "show", ids[0]).out
+    one = way("callbacks", "replay", ids[0], "none", ids[1])
+    assert (one.code, one.out) == (1, "2 of 3 deliveries queued again.\n") and "'none'" in one.err
+    plan = way("callbacks", "replay", "--endpoint", endpoint, "--dry-run")
+    assert (plan.code, plan.out) == (0, f"2 deliveries would be sent again.\n{ids[2]}\n{ids[3]}\n")
+    assert (
+        way("callbacks", "replay", "--endpoint", endpoint, "--since", "1h").out == "2 of 2 deliveries queued again.\n"
+    )
+    assert way("callbacks", "disable", endpoint).out == f"{http_peer.url}/ is disabled.\n"
+    assert way("callbacks", "endpoints", "--state", "disabled", "--json").json()[0]["endpoint_id"] == endpoint
+    assert way("callbacks", "enable", endpoint, "--json").json()["state"] == "enabled"
+    assert way("callbacks", "enable", "none").code == 1
+    assert [way.shell.state(id) for id in ids] == ["pending"] * 4
+    assert way.entries("receiver.disable", endpoint) == way.entries("receiver.enable", endpoint) == 1
+
+
+def test_old_tasks_are_cleared(way: Way) -> None:
+    long_ago = clock.now() - timedelta(hours=2)
+    old, failed = (way.shell.end(state, finished_at=long_ago) for state in (TaskState.COMPLETED, TaskState.FAILED))
+
+    assert way("clear", "--older-than", "3h", "--yes").out == "Deleted 0 tasks.\n"
+    assert way("clear", "--older-than", "1h", "--yes").out == "Deleted 1 task.\n"
+    assert way("status", old).code == 1 and way("status", failed).code == 0
+    both = ("--state", "failed", "--state", "cancelled")
+    assert way("clear", "--older-than", "1h", *both, "--yes", "--json").json() == {"deleted": 1}
+    assert way.entries("history.clear", "tasks") >= 3
