@@ -23,6 +23,7 @@ from laneway.api.routers import (
     destinations,
     health,
     login,
+    maintenance,
     metrics,
     outbound_webhooks,
     queues,
@@ -37,7 +38,7 @@ from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
-    *(tasks, queues, dead_letters, workflows, outbound_webhooks, destinations),
+    *(tasks, queues, maintenance, dead_letters, workflows, outbound_webhooks, destinations),
     *(alerts, audit_log, health, metrics, login, sessions, tokens),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""

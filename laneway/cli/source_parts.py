@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from laneway.schemas.audit import AuditView
     from laneway.schemas.audit_log import AuditLogVerification, AuditLogView
     from laneway.schemas.choices import ClearableState, EndpointState, TaskState
     from laneway.schemas.history import ClearResponse
+    from laneway.schemas.maintenance import CleanupRequest, CleanupResponse, FlushResponse
     from laneway.schemas.outbound_destination import DestinationRequest, DestinationView, NewSecretResponse
     from laneway.schemas.outbound_webhook import (
         DeliveryDetailsView,
@@ -103,3 +105,11 @@ class Maintenance(Protocol):
     def clear(self, states: Sequence[ClearableState], *, older_than: float) -> ClearResponse:
         """Delete tasks that ended more than `older_than` seconds ago, up to the limit of one call."""
         ...
+
+    def flush(self, queue: str, *, dry_run: bool) -> FlushResponse: ...
+
+    def take_in(self, queue: str) -> int: ...
+
+    def clean_up(self, request: CleanupRequest) -> CleanupResponse: ...
+
+    def audit(self, *, repair: bool) -> AuditView: ...

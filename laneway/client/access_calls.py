@@ -69,4 +69,4 @@ def verify_audit_log(*, expected: str | None = None) -> Call[AuditLogVerificatio
     from laneway.schemas.audit_log import AuditLogVerification
 
     params = given({"expected": expected})
-    return Call("GET", "/audit-log/verification", adapter(AuditLogVerification), params=params, waiting=100)
+    return Call("GET", "/audit-log/verification", adapter(AuditLogVerification), params=params, is_long=True)

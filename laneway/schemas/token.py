@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
 from laneway.schemas.history import Text
 from laneway.schemas.model import Model
-from laneway.schemas.overlap import A_DAY
+from laneway.schemas.overlap import A_CENTURY, A_DAY
 from laneway.schemas.task import Response
-
-A_CENTURY: Final = 100 * 366 * A_DAY
-"""Seconds."""
 
 
 class TokenRequest(Model):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.errors import problems
+from laneway.api.long_answers import Between, answer_when_done
 from laneway.api.parameters import LAST_ID, Short, Timestamp
 from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
@@ -46,13 +47,21 @@ def list_audit_log(
     return services.audit_log.page(which, before=before, limit=limit)
 
 
-@router.get("/verification", dependencies=[OnlyKnown], responses=problems())
-def verify_audit_log(
+@router.get("/verification", dependencies=[OnlyKnown], response_model=AuditLogVerification, responses=problems())
+async def verify_audit_log(
     services: ServicesDep,
+    request: Request,
     expected: Annotated[
         str | None,
         Query(max_length=83, pattern=ENTRY, description="Also require this entry, as number:hash of an earlier answer"),
     ] = None,
-) -> AuditLogVerification:
-    """Check that every entry is as it was written. It names the first one that is not."""
-    return verification_view(services.audit_log.verify(expected=expected_entry(expected)))
+) -> Response:
+    """Check that every entry is as it was written. It names the first one that is not.
+
+    It may take minutes: spaces come before the answer then.
+    """
+
+    def check(between: Between) -> AuditLogVerification:
+        return verification_view(services.audit_log.verify(expected=expected_entry(expected), between=between))
+
+    return await answer_when_done(request, check)

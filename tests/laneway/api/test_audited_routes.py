@@ -110,6 +110,18 @@ def discarded(api: Api) -> dict[str, Any]:
     return selected
 
 
+@audited("POST /queues/flush", "queue.flush")
+@audited("POST /queues/take-in", "queue.take_in")
+def queue_name(_api: Api) -> dict[str, Any]:
+    return {"json": {"queue": "conversations"}}
+
+
+@audited("POST /cleanup", "history.cleanup")
+@audited("POST /audit/repair", "history.repair")
+def everything(_api: Api) -> dict[str, Any]:
+    return {"json": {}}
+
+
 @audited("PUT /queues/{queue}/limits", "queue.pause")
 def queue(_api: Api) -> dict[str, Any]:
     return {"queue": "conversations", "json": {"paused": True}}

@@ -8,14 +8,15 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import delete
+from celery import Celery
+from sqlalchemy import delete, update
 
 from laneway.cli import base
 from laneway.platform import clock
 from laneway.platform.access.roles import Person, Role
 from laneway.platform.access.token_form import is_well_formed
 from laneway.platform.access.token_rights import TokenRights
-from laneway.platform.db.models import OutboundDelivery, OutboundDestination, OutboundEndpoint
+from laneway.platform.db.models import OutboundDelivery, OutboundDestination, OutboundEndpoint, TaskRun
 from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.schemas.task import TaskState
 from tests.fixtures.http_peer import HttpPeer, HttpReply
@@ -201,3 +202,52 @@ def test_old_tasks_are_cleared(way: Way) -> None:
     both = ("--state", "failed", "--state", "cancelled")
     assert way("clear", "--older-than", "1h", *both, "--yes", "--json").json() == {"deleted": 1}
     assert way.entries("history.clear", "tasks") >= 3
+
+
+def test_a_queue_is_flushed(way: Way) -> None:
+    ids = [way.shell.site.message(f"c-{number}") for number in range(2)]
+    refused = way("flush", "conversations")
+    assert (refused.code, "'conversations' (2 now)?" in refused.out) == (1, True), "nobody confirmed it"
+    assert way("flush", "conversations", "--yes").out == "Cancelled 2 tasks.\n"
+    assert [way.shell.state(id) for id in ids] == ["cancelled"] * 2
+    assert way("flush", "conversations", "--yes", "--json").json() == {"queue": "conversations", "cancelled": 0}
+    unknown = way("flush", "nowhere", "--yes")
+    assert (unknown.code, unknown.err.startswith("There is no queue 'nowhere'")) == (1, True)
+    assert (way.entries("queue.flush", "conversations"), way.entries("queue.flush", "nowhere")) == (2, 0)
+
+
+def test_tasks_of_other_programs_are_taken_in(way: Way) -> None:
+    name = f"maint-{uuid4().hex[:8]}"
+    with (
+        Celery("shop", broker=way.shell.site.settings.redis.broker_url, set_as_current=False) as stranger,
+        stranger.connection_for_write() as connection,
+    ):
+        stranger.send_task("cleanup_old_data_task", queue=name, connection=connection)
+
+    assert way("queues", "take-in", name).out == "1 task taken in.\n"
+    assert way("queues", "take-in", name, "--json").json() == {"taken": 0}
+    assert way.entries("queue.take_in", name) == 2
+
+
+def test_everything_is_audited_and_repaired(way: Way) -> None:
+    id = way.shell.site.message("c-1")
+    way.shell.platform.lose("conversations")
+    with way.shell.site.services.database.transaction() as session:
+        session.execute(update(TaskRun).values(published_at=clock.now() - timedelta(minutes=1)))
+    named, repaired, after = way("audit", "--json"), way("audit", "--repair"), way("audit")
+
+    assert (named.code, [each["task_id"] for each in named.json()["unaccounted"]]) == (1, [id])
+    assert (repaired.code, repaired.out.splitlines()[-1]) == (0, "unaccounted: 0 (1 repaired)")
+    assert (after.code, after.out.splitlines()[-1]) == (0, "unaccounted: 0")
+    assert way.entries("history.repair", "all") >= 1
+
+
+def test_old_data_is_cleaned_up(way: Way) -> None:
+    old = way.shell.end(TaskState.COMPLETED, finished_at=clock.now() - timedelta(hours=3))
+    young = way.shell.end(TaskState.COMPLETED, finished_at=clock.now() - timedelta(hours=1))
+
+    assert way("cleanup", "--older-than", "2h").out.splitlines()[0] == "tasks: 1"
+    assert way("cleanup", "--hours", "2", "--json").json()["tasks"] == 0
+    assert (way("status", old).code, way("status", young).code) == (1, 0)
+    assert way("cleanup", "--hours", "1", "--older-than", "1h").code == way("cleanup", "--hours", "1e300").code == 2
+    assert way.entries("history.cleanup", "all") >= 2
