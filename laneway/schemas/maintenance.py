@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field, StrictBool
 
-from laneway.schemas.history import Text
 from laneway.schemas.model import Model
 from laneway.schemas.overlap import A_CENTURY
 from laneway.schemas.task import Response
+from laneway.schemas.text import Text
 
 
 class FlushRequest(Model):

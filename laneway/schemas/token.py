@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from laneway.schemas.history import Text
 from laneway.schemas.model import Model
 from laneway.schemas.overlap import A_CENTURY, A_DAY
 from laneway.schemas.task import Response
+from laneway.schemas.text import Text
 
 
 class TokenRequest(Model):
