@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, model_validator
 
 from app.schemas.savings import CalculatorInputs
-from laneway.schemas.history import Text
 from laneway.schemas.payload import Identifier
+from laneway.schemas.text import Text
 from laneway.schemas.workflow import Name
 from laneway.schemas.workflow_run import WorkflowBody, WorkflowIdentity
 

@@ -23,11 +23,13 @@ from laneway.api.routers import (
     destinations,
     health,
     login,
+    maintenance,
     metrics,
     outbound_webhooks,
     queues,
     sessions,
     tasks,
+    tokens,
     workflows,
 )
 from laneway.api.waiting import WaitingRequests
@@ -36,8 +38,8 @@ from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
-    *(tasks, queues, dead_letters, workflows, outbound_webhooks, destinations),
-    *(alerts, audit_log, health, metrics, login, sessions),
+    *(tasks, queues, maintenance, dead_letters, workflows, outbound_webhooks, destinations),
+    *(alerts, audit_log, health, metrics, login, sessions, tokens),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
 

@@ -153,16 +153,19 @@ class CommandSocket:
     async def _answer_all(self, task: asyncio.Task[Any], reader: StreamReader, writer: StreamWriter) -> None:
         while not self._stops and (request := await self._read(reader)) is not None:
             self._working.add(task)
+            gone = asyncio.create_task(_end_of(reader))
             try:
-                await self._write(writer, await self._answer(request))
+                await self._write(writer, await self._answer(request, gone))
             finally:
+                gone.cancel()
+                await asyncio.wait({gone})  # the stream has one reader
                 self._working.discard(task)
 
-    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _answer(self, request: dict[str, Any], gone: asyncio.Task[None]) -> dict[str, Any]:
         scope = _scope(request, self._caller)
         try:
             missing = await self._sweep() if request.get("sweep") else []
-            answer = await _call(self._app, scope, request.get("body"))
+            answer = await _call(self._app, scope, request.get("body"), gone)
             if (problem := self._platform.recorder.problem) is not None:
                 missing.append(BEHIND.format(problem=problem))
         except Exception as error:  # noqa: BLE001 - it is logged, and whoever asked gets an answer
@@ -231,8 +234,14 @@ def _scope(request: dict[str, Any], caller: Caller) -> Scope:
     }
 
 
-async def _call(app: FastAPI, scope: Scope, body: object) -> dict[str, Any]:
-    """Let the application handle a request; returns status and body."""
+async def _end_of(reader: StreamReader) -> None:
+    """Wait until the command has gone: it sends nothing before it has its answer."""
+    with suppress(OSError):
+        await reader.read(1)
+
+
+async def _call(app: FastAPI, scope: Scope, body: object, gone: asyncio.Task[None]) -> dict[str, Any]:
+    """Let the application handle a request; returns status and body. It learns when the command has gone."""
     sent = b"" if body is None else json_bytes(body)
     messages: list[Message] = [{"type": "http.request", "body": sent, "more_body": False}]
     answer: dict[str, Any] = {"status": 500, "retry_after": None}
@@ -241,7 +250,8 @@ async def _call(app: FastAPI, scope: Scope, body: object) -> dict[str, Any]:
     async def receive() -> Message:
         if messages:
             return messages.pop()
-        return await asyncio.Future()  # the caller stays
+        await asyncio.wait({gone})
+        return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":

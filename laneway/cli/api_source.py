@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from laneway.cli.api_calls import pages
 from laneway.cli.source import DeadLetterFilter, Figures, TaskFilter
 from laneway.client import calls, operator_calls
 
 if TYPE_CHECKING:
-    from laneway.client.calls import Call
+    from laneway.cli.api_calls import Api
+    from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
         BulkActionResponse,
@@ -34,20 +36,6 @@ if TYPE_CHECKING:
         WorkflowView,
     )
 
-T = TypeVar("T")
-PAGE = 200
-"""The most rows that every list of the API returns at once."""
-
-
-class Api(Protocol):
-    """Sends calls to an API. Each raises a ClientError."""
-
-    def send(self, call: Call[T]) -> T: ...
-
-    def events(self, id: str, *, after: int, follow: bool) -> Iterator[EventView]: ...
-
-    def close(self) -> None: ...
-
 
 class ApiSource:
     """Asks the API of a platform for everything but the events to come."""
@@ -58,6 +46,24 @@ class ApiSource:
     def close(self) -> None:
         """Close the connections."""
         self._api.close()
+
+    @property
+    def access(self) -> Access:
+        from laneway.cli.api_access import ApiAccess
+
+        return ApiAccess(self._api)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        from laneway.cli.api_webhooks import ApiWebhooks
+
+        return ApiWebhooks(self._api)
+
+    @property
+    def maintenance(self) -> Maintenance:
+        from laneway.cli.api_maintenance import ApiMaintenance
+
+        return ApiMaintenance(self._api)
 
     # --- tasks
 
@@ -72,7 +78,7 @@ class ApiSource:
             found = self._api.send(operator_calls.search(**given, before=before, limit=size))
             return found.tasks, found.next
 
-        return _pages(page, limit)
+        return pages(page, limit)
 
     def show(self, id: str) -> TaskDetails:
         return self._api.send(calls.get(id))
@@ -123,7 +129,7 @@ class ApiSource:
             found = self._api.send(operator_calls.dead_letters(**asdict(which), before=before, limit=size))
             return found.dead_letters, found.next
 
-        return _pages(page, limit)
+        return pages(page, limit)
 
     def dead_letter_groups(self, *, failed: bool) -> list[DeadLetterGroupView]:
         return self._api.send(operator_calls.dead_letter_groups(failed=failed)).groups
@@ -180,14 +186,3 @@ class ApiSource:
 def figures_of(found: StatsResponse) -> Figures:
     """What `stats` shows of an answer."""
     return Figures(found.queues, found.unknown_queues, found.alerts, found.window)
-
-
-def _pages(page: Callable[[int | None, int], tuple[list[T], int | None]], limit: int) -> list[T]:
-    """The first `limit` rows of a list, which the API returns in pages."""
-    found, before = list[T](), None
-    while len(found) < limit:
-        rows, before = page(before, min(PAGE, limit - len(found)))
-        found += rows
-        if before is None:
-            break
-    return found

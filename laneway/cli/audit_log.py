@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from laneway.cli.base import Json, make_services, out, print_json, print_models
+from laneway.cli.base import Json, make_services, out, print_json, print_models, source
+from laneway.cli.source_parts import AuditLogSelection
 from laneway.cli.target import target
 from laneway.cli.times import moment_option
 
 if TYPE_CHECKING:
-    from laneway.platform.audit_log.verification import Verification
-    from laneway.schemas.audit_log import AuditLogView
+    from laneway.schemas.audit_log import AuditLogVerification
 
 commands = typer.Typer(
     name="audit-log",
@@ -23,8 +23,7 @@ commands = typer.Typer(
     help="The audit log: who did what; check that nobody changed it.",
 )
 
-PAGE: Final = 500
-_EXPECTED: Final = re.compile(r"(\d{1,18}):([0-9a-f]{64})")
+_EXPECTED: Final = r"[0-9]{1,18}:[0-9a-f]{64}"
 
 
 @commands.command("list")
@@ -41,19 +40,10 @@ def listing(
     as_json: Json = False,
 ) -> None:
     """List the entries, newest first."""
-    target.require_local()
-    from laneway.platform.db.queries.audit_log import AuditLogFilter
-
-    which = AuditLogFilter(
-        action=action, object_id=object, caller=caller, request_id=request_id, since=since, until=until
+    which = AuditLogSelection(
+        action=action, object=object, caller=caller, request_id=request_id, since=since, until=until
     )
-    log, before = make_services().audit_log, None
-    found: list[AuditLogView] = []
-    while len(found) < limit:
-        page = log.page(which, before=before, limit=min(PAGE, limit - len(found)))
-        found += page.entries
-        if (before := page.next) is None:
-            break
+    found = source(as_json=as_json).access.audit_log(which, limit=limit)
     if as_json:
         return print_models(found)
     from laneway.cli.audit_log_view import audit_log_table
@@ -74,13 +64,11 @@ def verify(
     Exit code 1: an entry was changed, removed or inserted. Whoever can write to the database could write the whole log
     anew; the printed number and hash, kept elsewhere and given as --expect later, show that, too.
     """
-    target.require_local()
-    expected = _parsed(expect)
-    from laneway.platform.audit_log.audit_log import verification_view
-
-    found = make_services().audit_log.verify(expected=expected)
+    if expect is not None and not re.fullmatch(_EXPECTED, expect):
+        raise typer.BadParameter("--expect is a number and a hash, such as 17:3f…, as `audit-log verify` prints them.")
+    found = source(as_json=as_json).access.verify_audit_log(expected=expect)
     if as_json:
-        print_json(verification_view(found).model_dump(mode="json"))
+        print_json(found.model_dump(mode="json"))
     else:
         out.print(_sentence(found))
     raise typer.Exit(0 if found.holds else 1)
@@ -100,16 +88,7 @@ def prove(
     raise typer.Exit(1)
 
 
-def _parsed(expect: str | None) -> tuple[int, str] | None:
-    if expect is None:
-        return None
-    match = _EXPECTED.fullmatch(expect)
-    if match is None:
-        raise typer.BadParameter("--expect is a number and a hash, such as 17:3f…, as `audit-log verify` prints them.")
-    return int(match[1]), match[2]
-
-
-def _sentence(found: Verification) -> str:
+def _sentence(found: AuditLogVerification) -> str:
     if found.damage is None:
         return f"All {found.entries} entries are as they were written. {found.entries}:{found.hash}"
     meanings = {
@@ -118,4 +97,4 @@ def _sentence(found: Verification) -> str:
         "inserted": "was inserted",
         "erased": "has lost its contents, and no later entry says who erased them",
     }
-    return f"Entry {found.seq} {meanings[found.damage.value]}. The {found.entries} entries before it hold."
+    return f"Entry {found.entry} {meanings[found.damage]}. The {found.entries} entries before it hold."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from laneway._changes import change
 from laneway.cli.tables import Grid, ident, number, text, when
-from laneway.platform.audit_log.changes import change
 
 if TYPE_CHECKING:
     from laneway.schemas.audit_log import AuditLogView

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from laneway.cli.tables import Fields
 from laneway.schemas.choices import TaskState
 
 if TYPE_CHECKING:
-    from laneway.platform.operations.audit import AuditReport
-    from laneway.platform.operations.result_audit import ResultReport
+    from laneway.schemas.audit import AuditView, ResultReportView
 
 
-def audit_table(audit: AuditReport) -> Fields:
+def audit_table(audit: AuditView) -> Fields:
     """The number of tasks in each state, then the missing tasks."""
     table = Fields()
     table.add("accepted", str(audit.accepted))
@@ -21,7 +19,7 @@ def audit_table(audit: AuditReport) -> Fields:
         table.add(f"  {state.value}", str(audit.by_state.get(state, 0)))
     waiting, leased = (sum(getattr(stats, name) for stats in audit.engine.values()) for name in ("waiting", "leased"))
     table.add("in the engine", f"{waiting} waiting, {leased} leased by workers")
-    table.add("events not recorded", str(audit.unread))
+    table.add("events not recorded", str(audit.unread_events))
     _add_queues(table, audit)
     for missing in audit.unaccounted:
         table.add("missing", f"{missing.task_id} {missing.name} ({missing.state}): {missing.why}")
@@ -31,13 +29,15 @@ def audit_table(audit: AuditReport) -> Fields:
         table.add("finished, but queued", id)
     for stray in audit.strays:
         table.add("in no state", f"{stray.id} in {stray.queue}: {stray.kind}")
+    if audit.not_listed:
+        table.add("", f"… and {audit.not_listed} more")
     _add_results(table, audit.results)
     return table
 
 
-def _add_queues(table: Fields, audit: AuditReport) -> None:
+def _add_queues(table: Fields, audit: AuditView) -> None:
     for queue, stats in audit.engine.items():
-        if stats.is_newer:
+        if stats.newer:
             table.add("not compared", f"{queue}: a newer version of Laneway uses it (format {stats.format})")
         if stats.set_aside:
             table.add("set aside", f"{queue}: {stats.set_aside} messages of a newer version of Laneway")
@@ -47,7 +47,7 @@ def _add_queues(table: Fields, audit: AuditReport) -> None:
         table.add("unknown queue", str(unknown))
 
 
-def _add_results(table: Fields, results: ResultReport) -> None:
+def _add_results(table: Fields, results: ResultReportView) -> None:
     if not results.listable:
         table.add("results", "not checked: the result store is not Redis or Valkey")
         return
@@ -62,31 +62,3 @@ def _add_results(table: Fields, results: ResultReport) -> None:
         table.add(f"result {finding.kind}", f"{finding.task_id}{detail}")
     if sum(results.found.values()) > len(results.named):
         table.add("", f"… and {sum(results.found.values()) - len(results.named)} more")
-
-
-def audit_data(audit: AuditReport) -> dict[str, Any]:
-    """The audit as plain data."""
-    return {
-        "accepted": audit.accepted,
-        "by_state": {state.value: audit.by_state.get(state, 0) for state in TaskState},
-        "engine": {
-            name: {
-                "waiting": stats.waiting,
-                "leased": stats.leased,
-                "dead": stats.dead,
-                "set_aside": stats.set_aside,
-                "format": stats.format,
-            }
-            for name, stats in audit.engine.items()
-        },
-        "unread_events": audit.unread,
-        "unaccounted": [asdict(missing) for missing in audit.unaccounted],
-        "unknown": audit.unknown,
-        "again": audit.again,
-        "strays": [asdict(stray) for stray in audit.strays],
-        "older": {queue: older.value for queue, older in audit.older.items()},
-        "unknown_queues": [queue.model_dump(mode="json") for queue in audit.unknown_queues],
-        "repaired": audit.repaired,
-        "balanced": audit.balanced,
-        "results": asdict(audit.results),
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console, ConsoleOptions
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from laneway.platform.platform import Platform
     from laneway.platform.settings import Settings
 
+M = TypeVar("M", bound="BaseModel")
 WIDE = 100_000
 """The width of an output that is no terminal: nothing is cut or wrapped."""
 
@@ -208,6 +209,17 @@ def report_what_is_missing() -> int:
 def print_models(models: Sequence[BaseModel]) -> None:
     """Print models as a JSON list, for scripts."""
     print_json([model.model_dump(mode="json") for model in models])
+
+
+def valid(model: type[M], **values: Any) -> M:
+    """A request with these values. Raises BadParameter, with each value that is not valid."""
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(values)
+    except ValidationError as invalid:
+        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in invalid.errors()]
+        raise typer.BadParameter("; ".join(problems)) from None
 
 
 def say_error(text: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laneway.cli.base import DryRun, Json, out, print_json, print_models, source
+from laneway.cli.base import DryRun, Json, out, print_json, print_models, source, valid
 from laneway.cli.completion import complete
 from laneway.cli.source import DeadLetterFilter
 
@@ -162,27 +162,22 @@ def _selection(
     error: str | None = None,
 ) -> DeadLetterSelection:
     """What the options select. Raises BadParameter unless there is a selection or --all, not both."""
-    from pydantic import ValidationError
-
     from laneway.schemas.history import DeadLetterSelection
 
     if everything == bool(ids or group or name or queue or tag or error):
         raise typer.BadParameter("give task ids, or some of --group, --name, --queue, --tag and --error, or --all")
-    try:
-        return DeadLetterSelection(
-            ids=ids or [],
-            group=group,
-            name=name,
-            queue=queue,
-            tag=tag,
-            error=error,
-            failed=failed,
-            everything=everything,
-            dry_run=dry_run,
-        )
-    except ValidationError as invalid:
-        problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in invalid.errors()]
-        raise typer.BadParameter("; ".join(problems)) from None
+    return valid(
+        DeadLetterSelection,
+        ids=ids or [],
+        group=group,
+        name=name,
+        queue=queue,
+        tag=tag,
+        error=error,
+        failed=failed,
+        everything=everything,
+        dry_run=dry_run,
+    )
 
 
 def _change(action: str, selected: DeadLetterSelection, done: str, *, as_json: bool) -> None:

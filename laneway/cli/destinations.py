@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from laneway._printable import printable
-from laneway.cli.base import Json, make_services, out, print_json
+from laneway.cli.base import Json, out, print_json, print_models, source, valid
 from laneway.schemas.overlap import A_DAY, LONGEST_OVERLAP
 
 if TYPE_CHECKING:
-    from laneway.platform.webhooks.destinations import NewSecret
+    from laneway.schemas.outbound_destination import NewSecretResponse
 
 Name = Annotated[str, typer.Argument(help="The destination's name, see `laneway callbacks destinations`.")]
 
@@ -29,11 +28,9 @@ def destinations(
     as_json: Json = False,
 ) -> None:
     """List the destinations by name, without their secrets."""
-    from laneway.platform.webhooks.views import describe_destination
-
-    found = [describe_destination(each) for each in make_services().destinations.page(after=after, limit=limit)]
+    found = source(as_json=as_json).webhooks.destinations(after=after, limit=limit)
     if as_json:
-        return print_json([view.model_dump(mode="json") for view in found])
+        return print_models(found)
     from laneway.cli import webhook_views
 
     return out.print(webhook_views.destination_table(found) if found else "None.")
@@ -45,7 +42,11 @@ def register(
     as_json: Json = False,
 ) -> None:
     """Register a destination, and print its secret. The secret is shown this once."""
-    _print_secret(make_services().destinations.register(name, url), as_json=as_json)
+    platform = source(as_json=as_json)
+    from laneway.schemas.outbound_destination import DestinationRequest
+
+    request = valid(DestinationRequest, name=name, url=url)
+    _print_secret(platform.webhooks.register(request), as_json=as_json)
 
 
 def rotate(
@@ -56,24 +57,21 @@ def rotate(
     as_json: Json = False,
 ) -> None:
     """Give a destination a new secret, and print it. The secret is shown this once."""
-    _print_secret(make_services().destinations.rotate(name, overlap=timedelta(seconds=overlap)), as_json=as_json)
+    _print_secret(source(as_json=as_json).webhooks.rotate(name, overlap=overlap), as_json=as_json)
 
 
 def remove(name: Name) -> None:
     """Delete a destination with its secret. Its waiting deliveries fail."""
-    make_services().destinations.remove(name)
+    source().webhooks.remove(name)
     out.print(f"Nothing is sent to {name} any more.")
 
 
 def reencrypt() -> None:
     """Encrypt the secrets of all destinations with OUTBOUND_KEY. Then OUTBOUND_KEY_PREVIOUS is not needed any more."""
-    out.print(f"Destinations encrypted again: {make_services().destinations.reencrypt()}")
+    out.print(f"Destinations encrypted again: {source().webhooks.reencrypt()}")
 
 
-def _print_secret(new: NewSecret, *, as_json: bool) -> None:
-    from laneway.platform.webhooks.views import describe_new_secret
-
-    view = describe_new_secret(new)
+def _print_secret(view: NewSecretResponse, *, as_json: bool) -> None:
     if as_json:
         return print_json(view.model_dump(mode="json"))
     out.print(f"{view.destination.name} receives webhooks at {view.destination.url}. Its secret, shown this once:")

@@ -37,6 +37,21 @@ def report(error: Exception) -> int:
     return code
 
 
+def refusal(error: Exception) -> str | None:
+    """Why the platform did not do one of several things; None for an error that concerns the others as well."""
+    if "laneway.client.errors" in sys.modules:
+        from laneway.client.errors import Conflict, Gone, InvalidRequest, NotFound
+
+        if isinstance(error, Conflict | Gone | InvalidRequest | NotFound):
+            return error.detail or str(error)
+    if "laneway.platform.errors" in sys.modules:
+        from laneway.platform.errors import PlatformError
+
+        if isinstance(error, PlatformError):
+            return str(error)
+    return None
+
+
 def explain(error: Exception) -> tuple[str | None, int]:
     """The sentence for an error, or None for an unexpected one, and the exit code."""
     if isinstance(error, UsageError):

@@ -24,6 +24,7 @@ from laneway.schemas.queue import QueueLimitsListResponse
 from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
+    from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.platform.platform import Platform
     from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
@@ -60,6 +61,24 @@ class LocalSource:
     @property
     def description(self) -> str:
         return self._description
+
+    @property
+    def access(self) -> Access:
+        from laneway.cli.local_access import LocalAccess
+
+        return LocalAccess(self._platform)
+
+    @property
+    def webhooks(self) -> Webhooks:
+        from laneway.cli.local_webhooks import LocalWebhooks
+
+        return LocalWebhooks(self._platform)
+
+    @property
+    def maintenance(self) -> Maintenance:
+        from laneway.cli.local_maintenance import LocalMaintenance
+
+        return LocalMaintenance(self._platform)
 
     # --- tasks
 

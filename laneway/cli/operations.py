@@ -6,11 +6,10 @@ from typing import Annotated, Final
 
 import typer
 
-from laneway.cli.base import Json, make_services, out, print_json, source
+from laneway.cli.base import Json, out, print_json, source, valid
 from laneway.cli.completion import complete
-from laneway.cli.target import target
 from laneway.cli.times import duration, written
-from laneway.schemas.choices import ClearableState, TaskState
+from laneway.schemas.choices import ClearableState
 
 commands = typer.Typer()
 
@@ -66,15 +65,12 @@ def audit(
     repaired; 1: tasks are missing or unknown, or would run again. Missing or wrong results are reported, but do not
     change the exit code.
     """
-    services = make_services()
-    if repair:
-        services.audit_log.record("history.repair", ("history", "all"))
-    count = services.audit.run(repair=repair)
-    from laneway.cli import audit_view
-
+    count = source(as_json=as_json).maintenance.audit(repair=repair)
     if as_json:
-        print_json(audit_view.audit_data(count))
+        print_json(count.model_dump(mode="json"))
     else:
+        from laneway.cli import audit_view
+
         out.print(audit_view.audit_table(count))
         out.print(f"unaccounted: {count.open}" + (f" ({count.repaired} repaired)" if count.repaired else ""))
     raise typer.Exit(1 if count.open else 0)
@@ -90,18 +86,15 @@ def flush(
 
     The history keeps the cancelled tasks.
     """
-    services = make_services()
-    from laneway._suggestion import suggest
-    from laneway.cli import views
-    from laneway.platform.queues import queues
-
-    if queue not in queues and queue not in {unknown.queue for unknown in services.unknown_queues.look()}:
-        raise typer.BadParameter(f"unknown queue: {suggest(queue, queues)}; the queues are {', '.join(queues)}")
     if not yes:
-        typer.confirm(f"Cancel all waiting tasks of the queue {queue!r}?", abort=True)
-    cancelled = services.tasks.flush(queue)
+        waiting = source(as_json=as_json).maintenance.flush(queue, dry_run=True).waiting
+        typer.confirm(f"Cancel all waiting tasks of the queue {queue!r} ({waiting} now)?", abort=True)
+    # Another source: an API does not keep a connection open while a person thinks.
+    cancelled = source(as_json=as_json).maintenance.flush(queue, dry_run=False).cancelled
     if as_json:
         return print_json({"queue": queue, "cancelled": cancelled})
+    from laneway.cli import views
+
     out.print(f"Cancelled {views.count(cancelled, 'task')}.")
     return None
 
@@ -117,18 +110,17 @@ def clear(
     as_json: Json = False,
 ) -> None:
     """Delete old finished tasks together with their history."""
-    target.require_local()
-    states = [TaskState(final.value) for final in state or (ClearableState.COMPLETED,)]
+    states = state or [ClearableState.COMPLETED]
     if not yes:
         typer.confirm(f"Delete tasks ({', '.join(states)}) that ended more than {written(older_than)} ago?", abort=True)
-    from laneway.cli import views
-
-    retention, deleted, more = make_services().retention, 0, True
+    maintenance, deleted, more = source(as_json=as_json).maintenance, 0, True
     while more:
-        cleared = retention.clear(states, older_than=older_than)
+        cleared = maintenance.clear(states, older_than=older_than)
         deleted, more = deleted + cleared.deleted, cleared.more
     if as_json:
         return print_json({"deleted": deleted})
+    from laneway.cli import views
+
     out.print(f"Deleted {views.count(deleted, 'task')}.")
     return None
 
@@ -150,13 +142,11 @@ def cleanup(
     """
     if hours is not None and older_than is not None:
         raise typer.BadParameter("give either --older-than or --hours")
-    if older_than is not None:
-        hours = older_than / 3600
-    services = make_services()
-    from laneway.platform import clock
+    platform = source(as_json=as_json)
+    from laneway.schemas.maintenance import CleanupRequest
 
-    services.audit_log.record("history.cleanup", ("history", "all"), after={"tasks_older_than_hours": hours})
-    counts = services.retention.sweep(now=clock.now(), task_hours=hours)
+    seconds = older_than if hours is None else hours * 3600
+    counts = platform.maintenance.clean_up(valid(CleanupRequest, tasks_older_than=seconds)).deleted
     if as_json:
         return print_json(counts)
     for kind, number in counts.items():

@@ -42,6 +42,8 @@ GREETING_SECONDS: Final = 1.0
 """An API that takes longer to greet is not used: the command does the work itself."""
 ANSWER_SECONDS: Final = 120.0
 """Seconds that a request may take. The API gives up earlier."""
+LONG_SECONDS: Final = 86_400.0
+"""The same for a request that may take minutes. If the API ends, the kernel closes the connection at once."""
 ENV_FILE: Final = ".env"
 STOPPING: Final = "stopping"
 """The last event of a stream whose API stops."""
@@ -98,7 +100,8 @@ class OwnApi:
         from laneway.client.answers import checked_json
 
         target = call.path + (f"?{urlencode(call.params, doseq=True)}" if call.params else "")
-        answer = self._exchange(call.method, target, call.body, sweep=sweep)
+        seconds = LONG_SECONDS if call.is_long else ANSWER_SECONDS
+        answer = self._exchange(call.method, target, call.body, seconds=seconds, sweep=sweep)
         return call.read(checked_json(answer["status"], answer["body"], answer["retry_after"]))
 
     def events(self, id: str, *, after: int, follow: bool) -> Iterator[EventView]:
@@ -120,12 +123,14 @@ class OwnApi:
         self._lines.close()
         self._connection.close()
 
-    def _exchange(self, method: str, target: str, body: object, **more: object) -> dict[str, Any]:
+    def _exchange(
+        self, method: str, target: str, body: object, *, seconds: float = ANSWER_SECONDS, **more: object
+    ) -> dict[str, Any]:
         from laneway.client.errors import Unreachable
 
         request = {"method": method, "target": target, "body": body, **more}
         try:
-            self._connection.settimeout(ANSWER_SECONDS)
+            self._connection.settimeout(seconds)
             answer = _exchange(self._connection, self._lines, request)
         except (OSError, ValueError) as error:
             what = "did not answer in time" if isinstance(error, TimeoutError) else "ended before it answered"

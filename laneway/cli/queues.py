@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from laneway.cli.base import Json, make_services, out, print_json, print_models, source
+from laneway.cli.base import Json, out, print_json, print_models, source, valid
 from laneway.cli.completion import complete
 from laneway.cli.target import target
 from laneway.cli.times import duration
@@ -61,16 +61,11 @@ def resume(queue: Queue, as_json: Json = False) -> None:
 
 def _set(queue: str, changes: dict[str, Any], *, as_json: bool) -> None:
     """Change some of a queue's limits; the others stay."""
-    from pydantic import ValidationError
-
+    platform = source(as_json=as_json)
     from laneway.schemas.queue import QueueLimits
 
-    platform = source(as_json=as_json)
     now = platform.limits_of(queue).model_dump(include=set(QueueLimits.model_fields))
-    try:
-        wanted = QueueLimits(**{**now, **changes})
-    except ValidationError as error:
-        raise typer.BadParameter("; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())) from None
+    wanted = valid(QueueLimits, **{**now, **changes})
     limits = platform.set_limits(queue, wanted)
     if as_json:
         return print_json(limits.model_dump(mode="json"))
@@ -105,9 +100,7 @@ def take_in(queue: Queue, as_json: Json = False) -> None:
 
     Each registered task goes to the queue of its declaration; the others stay where they are.
     """
-    services = make_services()
-    services.audit_log.record("queue.take_in", ("queue", queue))
-    taken = services.intake.take(queue)
+    taken = source(as_json=as_json).maintenance.take_in(queue)
     if as_json:
         return print_json({"taken": taken})
     out.print("1 task taken in." if taken == 1 else f"{taken} tasks taken in.")

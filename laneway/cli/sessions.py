@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from laneway.cli.base import Json, make_services, out, print_json, print_models, say_error
+from laneway.cli.base import Json, out, print_json, print_models, say_error, source, valid
 from laneway.cli.tables import Grid, ident, text, when
 
 commands = typer.Typer(
@@ -20,9 +20,7 @@ commands = typer.Typer(
 @commands.command("list")
 def listing(as_json: Json = False) -> None:
     """List the sessions that have not ended, the latest first."""
-    from laneway.platform.access.logins import session_views
-
-    found = session_views(make_services().people.logins)
+    found = source(as_json=as_json).access.sessions()
     if as_json:
         return print_models(found)
     table = Grid(ident("person"), text("role"), "began", "confirmed")
@@ -41,14 +39,16 @@ def end(
     Who still has a role can log in again: take the role away first, at the provider or in the settings. Exit code 1:
     the person had no session.
     """
-    logins = make_services().people.logins
-    ended = logins.end_all(person)
+    access = source(as_json=as_json).access
+    from laneway.schemas.session import EndSessions
+
+    ended = access.end_sessions(valid(EndSessions, person=person)).ended
     if as_json:
         print_json({"person": person, "ended": ended})
     elif ended:
         out.print(f"{person}: {'1 session' if ended == 1 else f'{ended} sessions'} ended.")
     else:
-        others = sorted({login.person for login in logins.listing()})
+        others = sorted({session.person for session in access.sessions()})
         say_error(f"{person!r} has no session; logged in: {', '.join(others) or 'nobody'}.")
     if not ended:
         raise typer.Exit(1)

@@ -1,6 +1,7 @@
-"""What the commands ask of a platform. There are two sources: the platform of the project, and one at a URL.
+"""What the commands ask of a platform. There are three sources: the platform of the project in this process,
+the same through its API on this machine, and one at a URL.
 
-Both return the same schemas, so that each command has one view.
+All return the same schemas, so that each command has one view.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
+    from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
         BulkActionResponse,
@@ -162,6 +164,15 @@ class WorkflowRuns(Protocol):
 
 class Source(Tasks, Operations, WorkflowRuns, Protocol):
     """A platform."""
+
+    @property
+    def access(self) -> Access: ...
+
+    @property
+    def webhooks(self) -> Webhooks: ...
+
+    @property
+    def maintenance(self) -> Maintenance: ...
 
     @property
     def description(self) -> str:

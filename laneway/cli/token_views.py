@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from laneway.cli import times
 from laneway.cli.tables import Cell, Grid, ident, text
-from laneway.platform.db.models import AccessToken
-from laneway.schemas.token import TokenView
+
+if TYPE_CHECKING:
+    from laneway.schemas.token import NewTokenView, TokenView
 
 STYLES = {"valid": "green", "expired": "yellow", "revoked": "red"}
 
 
-def token_table(tokens: list[TokenView]) -> Grid:
+def token_table(tokens: Sequence[TokenView]) -> Grid:
     """The tokens, one a line."""
     table = Grid(ident("name"), "state", text("scopes"), text("bound to"), "expires", "last use")
     for token in tokens:
@@ -35,8 +39,8 @@ def bounds(token: TokenView) -> str:
     return ", ".join(filter(None, parts))
 
 
-def remark(row: AccessToken) -> str:
+def remark(made: NewTokenView) -> str:
     """What people should know about a new token."""
-    end = "never expires" if row.expires_at is None else f"expires at {times.local(row.expires_at)}"
-    old = f" The one before is valid until {times.local(row.old_until)}." if row.old_until is not None else ""
-    return f"This is the token {row.name!r}; it {end}. Store it now: it cannot be shown again.{old}"
+    end = "never expires" if made.expires_at is None else f"expires at {times.local(made.expires_at)}"
+    old = f" The one before is valid until {times.local(made.overlap_until)}." if made.overlap_until else ""
+    return f"This is the token {made.name!r}; it {end}. Store it now: it cannot be shown again.{old}"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from laneway._printable import printable
-from laneway.cli.base import Json, make_services, out, print_json, print_models
+from laneway.cli.base import Json, out, print_json, print_models, source, valid
 from laneway.cli.times import duration
 
 if TYPE_CHECKING:
-    from laneway.platform.access.tokens import NewToken
+    from laneway.schemas.token import NewTokenView
 
 DAY = 86_400.0
 commands = typer.Typer(
@@ -44,27 +43,29 @@ def create(
 
     `laneway tokens create shop --scope tasks:submit --scope tasks:read`
     """
-    from laneway.platform.access.token_rights import TokenRights
+    platform = source(as_json=as_json)
+    from laneway.schemas.token import TokenRequest
 
-    rights = TokenRights(
-        scopes=frozenset(scope),
-        queues=frozenset(queue) if queue else None,
-        names=frozenset(task) if task else None,
+    request = valid(
+        TokenRequest,
+        name=name,
+        scopes=scope,
+        queues=queue or None,
+        names=task or None,
         tenant=tenant,
+        expires_seconds=None if never else expires or 0,
     )
-    valid_for = None if never else timedelta(seconds=expires or 0)
-    _print_new(make_services().tokens.create(name, rights, expires=valid_for), as_json=as_json)
+    _print_new(platform.access.create_token(request), as_json=as_json)
 
 
 @commands.command("list")
 def listing(as_json: Json = False) -> None:
     """List the tokens: what they may do, until when, and when they were last used."""
-    from laneway.cli.token_views import token_table
-    from laneway.platform.access.token_views import token_view
-
-    found = [token_view(row) for row in make_services().tokens.listing()]
+    found = source(as_json=as_json).access.tokens()
     if as_json:
         return print_models(found)
+    from laneway.cli.token_views import token_table
+
     return out.print(token_table(found) if found else "None.")
 
 
@@ -76,31 +77,27 @@ def rotate(
     as_json: Json = False,
 ) -> None:
     """Make a new token in the place of one, and print it. The one before stays valid for the overlap."""
-    made = make_services().tokens.rotate(
-        name,
-        overlap=timedelta(seconds=overlap),
-        expires=None if expires is None else timedelta(seconds=expires),
-    )
-    _print_new(made, as_json=as_json)
+    platform = source(as_json=as_json)
+    from laneway.schemas.token import TokenRotation
+
+    rotation = valid(TokenRotation, overlap_seconds=overlap, expires_seconds=expires)
+    _print_new(platform.access.rotate_token(name, rotation), as_json=as_json)
 
 
 @commands.command()
 def revoke(name: Name, as_json: Json = False) -> None:
     """End a token now. Running processes notice it within 2 seconds."""
-    from laneway.platform.access.token_views import token_view
-
-    row = make_services().tokens.revoke(name)
+    revoked = source(as_json=as_json).access.revoke_token(name)
     if as_json:
-        return print_json(token_view(row).model_dump(mode="json"))
-    return out.print(f"Revoked: {row.name}")
+        return print_json(revoked.model_dump(mode="json"))
+    return out.print(f"Revoked: {revoked.name}")
 
 
-def _print_new(made: NewToken, *, as_json: bool) -> None:
+def _print_new(made: NewTokenView, *, as_json: bool) -> None:
     """Print the token itself on standard output, and what people should know on standard error."""
-    from laneway.cli.token_views import remark
-    from laneway.platform.access.token_views import new_token_view
-
     if as_json:
-        return print_json(new_token_view(made).model_dump(mode="json"))
+        return print_json(made.model_dump(mode="json"))
+    from laneway.cli.token_views import remark
+
     typer.echo(printable(made.token))
-    return typer.echo(printable(remark(made.row)), err=True)
+    return typer.echo(printable(remark(made)), err=True)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from laneway.cli import destinations
-from laneway.cli.base import DryRun, Json, make_services, out, print_json, say_error
+from laneway.cli.base import DryRun, Json, out, print_json, print_models, say_error, source, valid
+from laneway.cli.failures import refusal
+from laneway.cli.source_parts import DeliverySelection
 from laneway.cli.times import moment_option
 from laneway.schemas.choices import EndpointState, TaskState
 
 if TYPE_CHECKING:
-    from laneway.platform.db.models import OutboundEndpoint
-    from laneway.platform.webhooks.delivery_log import DeliveryLog
-    from laneway.schemas.outbound_webhook import ReplayResponse
+    from laneway.cli.source_parts import Webhooks
+    from laneway.schemas.outbound_webhook import EndpointView, ReplayResponse
     from laneway.schemas.task import TaskHandle
 
 commands = typer.Typer(
@@ -44,13 +45,10 @@ def listing(
     as_json: Json = False,
 ) -> None:
     """List the deliveries, newest first."""
-    from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
-    from laneway.platform.webhooks.views import describe_delivery
-
-    selected = DeliveryFilter(endpoint=endpoint, event=event, states=tuple(state or ()), since=since, until=until)
-    found = [describe_delivery(delivery) for delivery in make_services().delivery_log.page(selected, limit=limit)]
+    selected = DeliverySelection(endpoint=endpoint, event=event, states=tuple(state or ()), since=since, until=until)
+    found = source(as_json=as_json).webhooks.deliveries(selected, limit=limit)
     if as_json:
-        return print_json([view.model_dump(mode="json") for view in found])
+        return print_models(found)
     from laneway.cli import webhook_views
 
     return out.print(webhook_views.delivery_table(found) if found else "None.")
@@ -59,9 +57,7 @@ def listing(
 @commands.command()
 def show(id: Delivery, as_json: Json = False) -> None:
     """Show one delivery: each attempt with the receiver's response, and the body."""
-    from laneway.platform.webhooks.views import describe_details
-
-    found = describe_details(make_services().delivery_log.show(id))
+    found = source(as_json=as_json).webhooks.delivery(id)
     if as_json:
         return print_json(found.model_dump(mode="json"))
     from laneway.cli import webhook_views
@@ -88,35 +84,36 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Send deliveries again, with the same webhook-id."""
-    from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
-    from laneway.platform.webhooks.views import describe_replay
-    from laneway.schemas.task import FINISHED
-
     if bool(ids) == bool(endpoint or since):
         raise typer.BadParameter("give either delivery ids, or --endpoint or --since or both")
-    log = make_services().delivery_log
+    webhooks = source(as_json=as_json).webhooks
     if ids:
-        return _replay_ids(log, ids, as_json=as_json)
-    selected = DeliveryFilter(
+        return _replay_ids(webhooks, ids, as_json=as_json)
+    from laneway.schemas.outbound_webhook import ReplayRequest
+
+    request = valid(
+        ReplayRequest,
         endpoint=endpoint,
         event=event,
-        states=FINISHED if everything else (),
         since=since,
         until=until,
+        only_failed=not everything,
+        limit=limit,
+        dry_run=dry_run,
     )
-    return _print_replayed(describe_replay(log.replay_many(selected, limit=limit, dry_run=dry_run)), as_json=as_json)
+    return _print_replayed(webhooks.replay_many(request), as_json=as_json)
 
 
-def _replay_ids(log: DeliveryLog, ids: list[str], *, as_json: bool) -> None:
+def _replay_ids(webhooks: Webhooks, ids: list[str], *, as_json: bool) -> None:
     """Replay each delivery; a refused one does not stop the others. Exit code 1 if one was refused."""
-    from laneway.platform.errors import PlatformError
-
     handles: list[TaskHandle] = []
     for id in ids:
         try:
-            handles.append(log.replay(id))
-        except PlatformError as error:
-            say_error(str(error))
+            handles.append(webhooks.replay(id))
+        except Exception as error:
+            if (reason := refusal(error)) is None:
+                raise
+            say_error(reason)
     if as_json:
         print_json([handle.model_dump(mode="json") for handle in handles])
     else:
@@ -133,12 +130,9 @@ def endpoints(
     as_json: Json = False,
 ) -> None:
     """List the receivers, the last used first."""
-    from laneway.platform.webhooks.views import describe_endpoint
-
-    receivers = make_services().outbound_webhooks.endpoints(state=state, url=url, limit=limit)
-    found = [describe_endpoint(receiver) for receiver in receivers]
+    found = source(as_json=as_json).webhooks.endpoints(state=state, url=url, limit=limit)
     if as_json:
-        return print_json([view.model_dump(mode="json") for view in found])
+        return print_models(found)
     from laneway.cli import webhook_views
 
     return out.print(webhook_views.endpoint_table(found) if found else "None.")
@@ -147,19 +141,16 @@ def endpoints(
 @commands.command()
 def enable(id: Receiver, as_json: Json = False) -> None:
     """Send to a receiver again, and close its alert. Use `replay` for the deliveries that failed meanwhile."""
-    _print_endpoint(make_services().outbound_webhooks.enable(id), as_json=as_json)
+    _print_endpoint(source(as_json=as_json).webhooks.enable(id), as_json=as_json)
 
 
 @commands.command()
 def disable(id: Receiver, as_json: Json = False) -> None:
     """Send nothing to a receiver until it is enabled."""
-    _print_endpoint(make_services().outbound_webhooks.disable(id), as_json=as_json)
+    _print_endpoint(source(as_json=as_json).webhooks.disable(id), as_json=as_json)
 
 
-def _print_endpoint(row: OutboundEndpoint, *, as_json: bool) -> None:
-    from laneway.platform.webhooks.views import describe_endpoint
-
-    endpoint = describe_endpoint(row)
+def _print_endpoint(endpoint: EndpointView, *, as_json: bool) -> None:
     if as_json:
         return print_json(endpoint.model_dump(mode="json"))
     return out.print(f"{endpoint.url} is {endpoint.state}.")

@@ -58,6 +58,8 @@ class Call(Generic[T]):
     params: dict[str, Any] = field(default_factory=dict)
     waiting: float = 0
     """Seconds that the platform itself may take on purpose."""
+    is_long: bool = False
+    """Whether it may take minutes. The platform then sends spaces before its answer."""
     repeatable: bool = True
     """Whether a repeat does no harm when only the answer was lost."""
 

@@ -17,6 +17,8 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_SECONDS = 5.0
 STREAM_SILENCE_SECONDS = 60.0
 """An event stream without any sign of life for so long is connected again. The API sends one every 15 s."""
+LONG_SECONDS = 20.0
+"""So much longer a request that may take minutes may send nothing. The platform sends a space every 5 s."""
 RECONNECT_SECONDS = 1.0
 """The pause before a stream is connected again that ended because the API stops."""
 
@@ -53,8 +55,8 @@ def connection(url: str | None, token: str | None, timeout: float, retry_seconds
 def request_options(call: Call[Any], timeout: float) -> dict[str, Any]:
     """The arguments of httpx2's `request`."""
     options: dict[str, Any] = {"json": call.body, "params": call.params}
-    if call.waiting:
-        options["timeout"] = httpx2.Timeout(timeout + call.waiting, connect=min(timeout, CONNECT_SECONDS))
+    if waiting := call.waiting + (LONG_SECONDS if call.is_long else 0):
+        options["timeout"] = httpx2.Timeout(timeout + waiting, connect=min(timeout, CONNECT_SECONDS))
     return options
 
 

@@ -1,43 +1,99 @@
-"""The delivery engine: messages on Redis or Valkey. It imports redis-py, but neither Celery nor kombu."""
+"""The delivery engine: messages on Redis or Valkey. It imports redis-py, but neither Celery nor kombu.
 
-from laneway.engine.admin import Limits, MessageInfo
-from laneway.engine.durability import Durability
-from laneway.engine.engine import Batch, Delivery, Engine
-from laneway.engine.errors import (
-    DuplicateTask,
-    DurabilityUnavailable,
-    EngineError,
-    EvictionWarning,
-    InvalidMessage,
-    InvalidUrl,
-    JournalFull,
-    LanewayError,
-    NewerQueue,
-    NotDurable,
-    QueueFull,
-    ServerLost,
-    ServerTooOld,
-    TaskCancelled,
-    TooLate,
-    UnknownMessage,
-)
-from laneway.engine.journal import Event, EventKind, JournalPage
-from laneway.engine.lease import HandOn, Lease
-from laneway.engine.message import Message, Stored, Unique, UniqueMode
-from laneway.engine.replies import (
-    AckAction,
-    CancelResult,
-    DeadLetterInfo,
-    LeaseStatus,
-    MessageState,
-    PutCode,
-    PutResult,
-    QueueStats,
-    StoreCode,
-    Stray,
-    StrayKind,
-)
-from laneway.engine.round_robin import RoundRobin
+A name is imported when it is first used, so that a command that needs the errors alone does not import redis-py.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from laneway.engine.admin import Limits, MessageInfo
+    from laneway.engine.durability import Durability
+    from laneway.engine.engine import Batch, Delivery, Engine
+    from laneway.engine.errors import (
+        DuplicateTask,
+        DurabilityUnavailable,
+        EngineError,
+        EvictionWarning,
+        InvalidMessage,
+        InvalidUrl,
+        JournalFull,
+        LanewayError,
+        NewerQueue,
+        NotDurable,
+        QueueFull,
+        ServerLost,
+        ServerTooOld,
+        TaskCancelled,
+        TooLate,
+        UnknownMessage,
+    )
+    from laneway.engine.journal import Event, EventKind, JournalPage
+    from laneway.engine.lease import HandOn, Lease
+    from laneway.engine.message import Message, Stored, Unique, UniqueMode
+    from laneway.engine.replies import (
+        AckAction,
+        CancelResult,
+        DeadLetterInfo,
+        LeaseStatus,
+        MessageState,
+        PutCode,
+        PutResult,
+        QueueStats,
+        StoreCode,
+        Stray,
+        StrayKind,
+    )
+    from laneway.engine.round_robin import RoundRobin
+
+_HOMES = {
+    "AckAction": "replies",
+    "Batch": "engine",
+    "CancelResult": "replies",
+    "DeadLetterInfo": "replies",
+    "Delivery": "engine",
+    "DuplicateTask": "errors",
+    "Durability": "durability",
+    "DurabilityUnavailable": "errors",
+    "Engine": "engine",
+    "EngineError": "errors",
+    "Event": "journal",
+    "EventKind": "journal",
+    "EvictionWarning": "errors",
+    "HandOn": "lease",
+    "InvalidMessage": "errors",
+    "InvalidUrl": "errors",
+    "JournalFull": "errors",
+    "JournalPage": "journal",
+    "LanewayError": "errors",
+    "Lease": "lease",
+    "LeaseStatus": "replies",
+    "Limits": "admin",
+    "Message": "message",
+    "MessageInfo": "admin",
+    "MessageState": "replies",
+    "NewerQueue": "errors",
+    "NotDurable": "errors",
+    "PutCode": "replies",
+    "PutResult": "replies",
+    "QueueFull": "errors",
+    "QueueStats": "replies",
+    "RoundRobin": "round_robin",
+    "ServerLost": "errors",
+    "ServerTooOld": "errors",
+    "StoreCode": "replies",
+    "Stored": "message",
+    "Stray": "replies",
+    "StrayKind": "replies",
+    "TaskCancelled": "errors",
+    "TooLate": "errors",
+    "Unique": "message",
+    "UniqueMode": "message",
+    "UnknownMessage": "errors",
+}
+"""Public name → the module that defines it."""
 
 __all__ = [
     "AckAction",
@@ -84,3 +140,12 @@ __all__ = [
     "UniqueMode",
     "UnknownMessage",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'laneway.engine' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"laneway.engine.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

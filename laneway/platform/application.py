@@ -9,21 +9,18 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from celery import Celery
-
-from laneway.platform.celery_app import configure_celery, configure_logs, is_configured, load_tasks
-from laneway.platform.current import use_platform
-from laneway.platform.db.migrate import upgrade
 from laneway.platform.importing import import_object
-from laneway.platform.library_schedules import library_schedules
-from laneway.platform.platform import Platform
 from laneway.platform.project_file import ProjectFile, read_project_file
 from laneway.platform.queues import declare_queues
-from laneway.platform.registry import registry
-from laneway.platform.schedules.entry import Schedule
 from laneway.platform.settings import Settings, load_settings, project
+
+if TYPE_CHECKING:  # what only needs the settings, such as a command about keys, imports neither Celery nor SQLAlchemy
+    from celery import Celery
+
+    from laneway.platform.platform import Platform
+    from laneway.platform.schedules.entry import Schedule
 
 PROJECT_APP: Final = "laneway.platform.project:celery_app"
 LIBRARY_TASKS: Final = "laneway.platform.library_tasks"
@@ -65,6 +62,8 @@ class Application:
 
     def celery_app(self) -> Celery:
         """The Celery app, with every task registered. Raises ConfigError."""
+        from laneway.platform.celery_app import load_tasks
+
         app = self._import("celery") if self._own_app_is_complete else self.bare_celery_app
         load_tasks(app)
         return app
@@ -72,6 +71,13 @@ class Application:
     @cached_property
     def bare_celery_app(self) -> Celery:
         """The Celery app that the library makes or configures, before its tasks are imported. Raises ConfigError."""
+        from celery import Celery
+
+        from laneway.platform.celery_app import configure_celery, configure_logs
+        from laneway.platform.current import use_platform
+        from laneway.platform.library_schedules import library_schedules
+        from laneway.platform.registry import registry
+
         own: Celery | None = None if self._own_app_is_complete else self._import("celery")
         settings = self.load_settings()
         self.declare_queues()
@@ -98,6 +104,8 @@ class Application:
 
     def make_reader(self, settings: Settings) -> Platform:
         """Make a platform that only reads tasks: it imports none of the application's tasks and services."""
+        from laneway.platform.platform import Platform
+
         return Platform(settings, self._import("celery") if self._own_app_is_complete else self.bare_celery_app)
 
     def api_app(self) -> Any:
@@ -106,6 +114,8 @@ class Application:
 
     def upgrade(self, settings: Settings) -> None:
         """Bring the tables of the platform and of the application up to date."""
+        from laneway.platform.db.migrate import upgrade
+
         upgrade(settings.storage.url, self._platform_class.migrations)
 
     def development_environment(self, settings: Settings) -> dict[str, str]:
@@ -121,6 +131,8 @@ class Application:
 
     @cached_property
     def _platform_class(self) -> type[Platform]:
+        from laneway.platform.platform import Platform
+
         base = cast("type[Platform]", self._import("platform") or Platform)
         folder = self.workflow_folder
         return base if folder is None else type(base.__name__, (base,), {"workflow_folder": folder})
@@ -129,9 +141,15 @@ class Application:
     def _own_app_is_complete(self) -> bool:
         """Whether the application has a Celery app that it has configured for the platform itself."""
         own: Celery | None = self._import("celery")
-        return own is not None and is_configured(own)
+        if own is None:
+            return False
+        from laneway.platform.celery_app import is_configured
+
+        return is_configured(own)
 
     def _schedules(self) -> Sequence[Schedule]:
+        from laneway.platform.schedules.entry import Schedule
+
         found: Any = self._import("schedules") or ()
         if not (isinstance(found, list | tuple) and all(isinstance(each, Schedule) for each in cast("Any", found))):
             raise self._file.refusal(f"schedules: {self._section.schedules} must be a list or tuple of Schedule")

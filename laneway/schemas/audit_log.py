@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
 from laneway.schemas.task import Response
+
+ENTRY: Final = r"^[0-9]{1,18}:[0-9a-f]{64}$"
+"""Number and hash of an entry."""
 
 
 class AuditLogView(Response):

@@ -8,10 +8,10 @@ from typing import Self
 from pydantic import ConfigDict, Field, StrictBool, model_validator
 
 from laneway.schemas.choices import TaskState
-from laneway.schemas.history import Text
 from laneway.schemas.model import Model
 from laneway.schemas.moment import FilterMoment
 from laneway.schemas.task import Response
+from laneway.schemas.text import Text
 
 
 class TaskSelection(Model):

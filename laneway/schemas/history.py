@@ -14,9 +14,9 @@ from laneway.schemas.payload import Identifier
 from laneway.schemas.queue import UnknownQueue
 from laneway.schemas.statistics import Window
 from laneway.schemas.task import QueueFigures, Response, TaskHandle
+from laneway.schemas.text import Text
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w.:@/+=-]{1,64}$")]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 A_YEAR = 366 * 86_400
 
 

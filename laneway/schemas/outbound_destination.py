@@ -65,3 +65,9 @@ class DestinationsResponse(Response):
 
     destinations: list[DestinationView]
     next: str | None = Field(description="`after` of the next page; null on the last page")
+
+
+class ReencryptedResponse(Response):
+    """How many destinations were encrypted again."""
+
+    destinations: int

@@ -8,12 +8,12 @@ from typing import Any, Self
 from pydantic import ConfigDict, Field, StrictBool, model_validator
 
 from laneway.schemas.choices import EndpointState
-from laneway.schemas.history import Text
 from laneway.schemas.model import Model
 from laneway.schemas.moment import EARLIEST, LATEST, FilterMoment, Moment
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import Response, TaskState
+from laneway.schemas.text import Text
 
 
 class OutboundWebhook(Payload):

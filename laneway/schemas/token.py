@@ -5,9 +5,43 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from laneway.schemas.model import Model
+from laneway.schemas.overlap import A_CENTURY, A_DAY
 from laneway.schemas.task import Response
+from laneway.schemas.text import Text
+
+
+class TokenRequest(Model):
+    """A new token: its name, and what it may do."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"name": "shop", "scopes": ["tasks:submit"], "expires_seconds": 2_592_000}]},
+    )
+
+    name: Text = Field(description="Such as the program that uses it: letters a-z, digits, dots, underscores, hyphens")
+    scopes: list[Text] = Field(max_length=1000, description="Scopes, and `tasks:submit:NAME` for single tasks")
+    queues: list[Text] | None = Field(None, max_length=1000, description="Only in these queues; null: all")
+    names: list[Text] | None = Field(None, max_length=1000, description="Only tasks of these names; null: all")
+    tenant: Text | None = Field(None, description="Only tasks of this tenant, whose ids it puts apart; null: no limit")
+    expires_seconds: float | None = Field(
+        90 * A_DAY, ge=0, le=A_CENTURY, description="It is valid for so long; null: until it is revoked"
+    )
+
+
+class TokenRotation(Model):
+    """A new token in the place of one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_seconds": 86_400}]})
+
+    overlap_seconds: float = Field(
+        A_DAY, ge=0, le=A_CENTURY, description="The token before it is valid for so long, too"
+    )
+    expires_seconds: float | None = Field(
+        None, ge=0, le=A_CENTURY, description="It is valid for so long; null: as long as the one before was"
+    )
 
 
 class TokenView(Response):
@@ -32,3 +66,9 @@ class NewTokenView(TokenView):
     """A token that was just made. Its secret is shown now, and never again."""
 
     token: str
+
+
+class TokensResponse(Response):
+    """The tokens by name, also those that are over."""
+
+    tokens: list[TokenView]

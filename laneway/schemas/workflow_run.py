@@ -9,11 +9,11 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from laneway.schemas.choices import RunState
-from laneway.schemas.history import Text
 from laneway.schemas.model import Model
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import Response, TaskState
+from laneway.schemas.text import Text
 from laneway.schemas.workflow import Name, StepKind
 
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+=-]{0,95}$")]

@@ -5,17 +5,19 @@ It uses the probes of `laneway up`, and those of the process itself if it answer
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import sys
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from laneway.platform.application import application
 from laneway.platform.clock import now
 from laneway.platform.errors import ConfigError, PlatformError
-from laneway.platform.settings import Settings
 from laneway.server.checks import reachable
-from laneway.server.processes import ManagedProcess, processes
+
+if TYPE_CHECKING:
+    from laneway.platform.settings import Settings
+    from laneway.server.processes import ManagedProcess
 
 RECENT = timedelta(seconds=60)
 """A worker is unhealthy when its last report is older than this."""
@@ -43,6 +45,8 @@ def is_healthy(name: str, settings: Settings) -> bool:
         return _responds(settings.api.host, settings.api.port, "/health/ready")
     if name == "flower":
         return _responds(settings.api.flower_host, settings.api.flower_port, "/healthcheck")
+    from laneway.server.processes import processes  # it imports the broker's library and the database's
+
     known = {process.name: process for process in processes(settings)}
     if name not in known:
         raise ConfigError(f"There is no process {name!r}; there are {', '.join(known)}.")
@@ -63,6 +67,8 @@ def _responds(host: str, port: int, path: str) -> bool:
 
 
 def _probe_passes(process: ManagedProcess) -> bool:
+    import asyncio
+
     async def probe() -> bool:
         return await process.ready(now() - RECENT)
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.errors import problems
+from laneway.api.long_answers import Between, answer_when_done
 from laneway.api.parameters import LAST_ID, Short, Timestamp
 from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
-from laneway.platform.audit_log.audit_log import verification_view
+from laneway.platform.audit_log.audit_log import expected_entry, verification_view
 from laneway.platform.db.queries.audit_log import AuditLogFilter
-from laneway.schemas.audit_log import AuditLogPage, AuditLogVerification
+from laneway.schemas.audit_log import ENTRY, AuditLogPage, AuditLogVerification
 
 router = APIRouter(
     prefix="/audit-log", tags=["audit log"], route_class=ThreadedRoute, dependencies=[requires(Scope.ADMIN)]
@@ -46,7 +47,21 @@ def list_audit_log(
     return services.audit_log.page(which, before=before, limit=limit)
 
 
-@router.get("/verification", responses=problems())
-def verify_audit_log(services: ServicesDep) -> AuditLogVerification:
-    """Check that every entry is as it was written. It names the first one that is not."""
-    return verification_view(services.audit_log.verify())
+@router.get("/verification", dependencies=[OnlyKnown], response_model=AuditLogVerification, responses=problems())
+async def verify_audit_log(
+    services: ServicesDep,
+    request: Request,
+    expected: Annotated[
+        str | None,
+        Query(max_length=83, pattern=ENTRY, description="Also require this entry, as number:hash of an earlier answer"),
+    ] = None,
+) -> Response:
+    """Check that every entry is as it was written. It names the first one that is not.
+
+    It may take minutes: spaces come before the answer then.
+    """
+
+    def check(between: Between) -> AuditLogVerification:
+        return verification_view(services.audit_log.verify(expected=expected_entry(expected), between=between))
+
+    return await answer_when_done(request, check)

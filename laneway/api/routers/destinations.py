@@ -19,6 +19,7 @@ from laneway.schemas.outbound_destination import (
     DestinationsResponse,
     DestinationView,
     NewSecretResponse,
+    ReencryptedResponse,
     RotationRequest,
 )
 
@@ -48,6 +49,12 @@ def list_destinations(
 def register_destination(body: DestinationRequest, services: ServicesDep) -> NewSecretResponse:
     """Register a destination. The response has its secret, which is not shown again."""
     return describe_new_secret(services.destinations.register(body.name, body.url))
+
+
+@router.post("/reencrypt", responses=problems())
+def reencrypt_destinations(services: ServicesDep) -> ReencryptedResponse:
+    """Encrypt the secrets of all destinations with OUTBOUND_KEY. Then OUTBOUND_KEY_PREVIOUS is not needed any more."""
+    return ReencryptedResponse(destinations=services.destinations.reencrypt())
 
 
 @router.get("/{name}", responses=problems(404))

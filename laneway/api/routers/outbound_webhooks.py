@@ -14,7 +14,13 @@ from laneway.api.threads import ThreadedRoute
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
-from laneway.platform.webhooks.views import describe_delivery, describe_details, describe_endpoint, describe_replay
+from laneway.platform.webhooks.views import (
+    describe_delivery,
+    describe_details,
+    describe_endpoint,
+    describe_replay,
+    replay_filter,
+)
 from laneway.schemas.outbound_webhook import (
     DeliveryDetailsView,
     DeliveryPage,
@@ -24,7 +30,7 @@ from laneway.schemas.outbound_webhook import (
     ReplayRequest,
     ReplayResponse,
 )
-from laneway.schemas.task import FINISHED, TaskHandle, TaskState
+from laneway.schemas.task import TaskHandle, TaskState
 
 router = APIRouter(
     prefix="/api/callbacks", tags=["callbacks"], route_class=ThreadedRoute, dependencies=[requires(Scope.WEBHOOKS)]
@@ -75,11 +81,9 @@ def replay_delivery(delivery_id: DeliveryId, services: ServicesDep) -> TaskHandl
 @router.post("/replay", responses=problems())
 def replay_deliveries(body: ReplayRequest, services: ServicesDep) -> ReplayResponse:
     """Send the selected deliveries again, oldest first; with `dry_run` only count and list them."""
-    states = () if body.only_failed else FINISHED
-    selected = DeliveryFilter(
-        endpoint=body.endpoint, event=body.event, states=states, since=body.since, until=body.until
+    replayed = services.delivery_log.replay_many(
+        replay_filter(body), after=body.after, limit=body.limit, dry_run=body.dry_run
     )
-    replayed = services.delivery_log.replay_many(selected, after=body.after, limit=body.limit, dry_run=body.dry_run)
     return describe_replay(replayed)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from laneway._changes import change
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.navigation import NavigationEntry
@@ -16,7 +17,6 @@ from laneway.console.parameters import Before, Moment, Word, moment_text
 from laneway.console.rendering import PageRoute, Pages, path_of, query
 from laneway.platform import clock
 from laneway.platform.access.scopes import Scope
-from laneway.platform.audit_log.changes import change
 from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.platform.platform import Platform
 from laneway.schemas.audit_log import AuditLogView

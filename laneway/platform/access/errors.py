@@ -59,6 +59,17 @@ class OpenNetwork(PlatformError):
     address: str
 
 
+class NobodyMakesTokens(PlatformError):
+    """Somebody whom nobody knows asks for a token."""
+
+    status, title = 403, "Nobody makes tokens"
+
+    template = (
+        "The API authenticates nobody, so it makes no tokens over HTTP: use `laneway tokens` in the project, or set "
+        "AUTHENTICATION=on."
+    )
+
+
 class InvalidToken(PermanentError):
     """The description of a token cannot be used."""
 

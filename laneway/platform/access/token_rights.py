@@ -36,8 +36,15 @@ class TokenRights:
 
 def checked(name: str, rights: TokenRights, expires: timedelta | None) -> None:
     """Raise InvalidToken for what no token can have."""
-    problem = next(filter(None, (_name_problem(name), _rights_problem(rights), _expiry_problem(expires))), None)
+    problem = next(filter(None, (_name_problem(name), _rights_problem(rights))), None)
     if problem is not None:
+        raise InvalidToken(name, problem)
+    check_expiry(name, expires)
+
+
+def check_expiry(name: str, expires: timedelta | None) -> None:
+    """Raise InvalidToken for a time that is too long, or over at once. None: it never expires."""
+    if (problem := _expiry_problem(expires)) is not None:
         raise InvalidToken(name, problem)
 
 

@@ -23,7 +23,7 @@ from laneway.platform import clock
 from laneway.platform.access.caller import Caller, current_caller
 from laneway.platform.access.errors import NotAuthenticated, TokenExists, TokenRevoked, UnknownToken
 from laneway.platform.access.token_form import digest_of, is_well_formed, make_token
-from laneway.platform.access.token_rights import TokenRights, checked
+from laneway.platform.access.token_rights import TokenRights, check_expiry, checked
 from laneway.platform.audit_log.recording import record
 from laneway.platform.db.models import AccessToken
 from laneway.platform.db.queries import tokens as repository
@@ -95,8 +95,9 @@ class Tokens:
         """Make a new token in the place of one; that one is accepted for `overlap` more, unless it expires before.
 
         `expires`: from now; None: as far from now as the old one had been from its creation or its last rotation.
-        Raises UnknownToken, TokenRevoked.
+        Raises UnknownToken, TokenRevoked, InvalidToken.
         """
+        check_expiry(name, expires)
         token, now = make_token(), clock.now()
         with self._database.transaction() as session:
             row = _found(session, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from laneway.platform.audit_log.recording import record
@@ -47,18 +48,27 @@ class AuditLog:
             found = queries.scan(session, which, before=before, limit=limit)
         return AuditLogPage(entries=[_view(row) for row in found.rows], next=found.next)
 
-    def verify(self, *, expected: tuple[int, str] | None = None) -> Verification:
+    def verify(
+        self, *, expected: tuple[int, str] | None = None, between: Callable[[], None] = lambda: None
+    ) -> Verification:
         """Check every entry. Entries that are appended meanwhile are checked as well.
 
-        `expected`: number and hash of an entry that must be there, as an earlier check has returned them.
+        `expected`: number and hash of an entry that must be there, as an earlier check has returned them. `between`:
+        called between two pages; if it raises, the check stops there.
         """
         chain = Chain(expected)
         with self._database.reading() as session:
-            damage = chain.check(queries.in_order(session))
+            damage = chain.check(queries.in_order(session, between=between))
             head = queries.head_of(session)
             if damage is None and head is not None and head[0] > chain.length:  # appended since the last page
                 damage = chain.check(queries.in_order(session, after=chain.length, until=head[0]))
             return damage or chain.end(head)
+
+
+def expected_entry(text: str | None) -> tuple[int, str] | None:
+    """Number and hash of an entry, from `NUMBER:HASH` (`schemas.audit_log.ENTRY`)."""
+    number, _, hash = (text or "").partition(":")
+    return (int(number), hash) if text else None
 
 
 def verification_view(found: Verification) -> AuditLogVerification:

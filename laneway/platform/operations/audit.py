@@ -23,7 +23,7 @@ Events that could not be recorded in the history make the audit unbalanced as we
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -138,14 +138,17 @@ class Audit:
         self._lost = LostTasks(database, broker, recorder, tasks, results)
         self._unknown_queues = UnknownQueues(broker)
 
-    def run(self, *, repair: bool = False) -> AuditReport:
-        """Compare everything once. Raises BrokerUnavailable, DatabaseUnavailable, ResultStoreUnavailable."""
+    def run(self, *, repair: bool = False, between: Callable[[], None] = lambda: None) -> AuditReport:
+        """Compare everything once. Raises BrokerUnavailable, DatabaseUnavailable, ResultStoreUnavailable.
+
+        `between`: called between two pages; if it raises, the audit stops there.
+        """
         self._recorder.catch_up()
         report = AuditReport()
         copies = {copy.queue: copy for copy in self._recorder.find_replaced_copies()}
         report.older = {queue: copy.older for queue, copy in copies.items()}
-        compared = self._compare_messages(report, repair=repair)
-        for found in self._discrepancies():
+        compared = self._compare_messages(report, repair=repair, between=between)
+        for found in self._discrepancies(between):
             run = found.run
             report.unaccounted.append(UnaccountedTask(run.id, run.name, run.queue, TaskState(run.state), found.why))
             if repair and self._repair(found, copies.get(run.queue)):
@@ -153,7 +156,7 @@ class Audit:
         for copy in [copies[queue] for queue in copies if repair and queue in compared]:
             self._recorder.forget_replacement(copy)
         report.unknown_queues = self._unknown_queues.look()
-        report.results = self._result_audit.run(repair=repair)
+        report.results = self._result_audit.run(repair=repair, between=between)
         with self._database.reading() as session:
             report.by_state = search.counts_by_state(session, Filter())
         # A second query would count tasks that were accepted in between.
@@ -173,9 +176,10 @@ class Audit:
 
     # --- the history against the engine and the results of unfinished tasks
 
-    def _discrepancies(self) -> Iterator[Discrepancy]:
+    def _discrepancies(self, between: Callable[[], None]) -> Iterator[Discrepancy]:
         after = 0
         while True:
+            between()
             with self._database.reading() as session:
                 page = task_runs.unfinished_before(session, clock.now() - GRACE, after_seq=after, limit=PAGE)
             yield from self._discrepancies_on(page)
@@ -209,7 +213,7 @@ class Audit:
 
     # --- the engine against the history
 
-    def _compare_messages(self, report: AuditReport, *, repair: bool) -> set[str]:
+    def _compare_messages(self, report: AuditReport, *, repair: bool, between: Callable[[], None]) -> set[str]:
         """Add the messages in no state, those of unknown tasks, and those of tasks that have finished.
 
         Returns the queues that were compared: all but those that a newer version of Laneway has changed.
@@ -217,14 +221,16 @@ class Audit:
         compared: set[str] = set()
         for queue in self._broker.queues:
             with suppress(NewerQueue):
-                self._compare_messages_of(queue, report, repair=repair)
+                self._compare_messages_of(queue, report, repair=repair, between=between)
                 compared.add(queue)
         return compared
 
-    def _compare_messages_of(self, queue: str, report: AuditReport, *, repair: bool) -> None:
+    def _compare_messages_of(
+        self, queue: str, report: AuditReport, *, repair: bool, between: Callable[[], None]
+    ) -> None:
         report.strays += (strays := self._broker.find_strays(queue, repair=repair))
         report.repaired += len(strays) if repair else 0
-        for finding in self._messages.compare(queue, settle=repair):
+        for finding in self._messages.compare(queue, settle=repair, between=between):
             found = report.unknown if finding.difference is Difference.UNKNOWN else report.again
             found.append(finding.task_id)
             report.repaired += finding.settled

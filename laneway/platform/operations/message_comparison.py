@@ -12,7 +12,7 @@ or it is marked as cancelled. Such messages are no findings, and neither are tho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -60,14 +60,18 @@ class MessageComparison:
     def __init__(self, database: Database, broker: Broker, recorder: JournalRecorder) -> None:
         self._database, self._broker, self._recorder = database, broker, recorder
 
-    def compare(self, queue: str, *, settle: bool) -> Iterator[Finding]:
-        """Yield the findings of a queue, and settle each if asked to. Raises BrokerUnavailable, DatabaseUnavailable."""
+    def compare(self, queue: str, *, settle: bool, between: Callable[[], None] = lambda: None) -> Iterator[Finding]:
+        """Yield the findings of a queue, and settle each if asked to. Raises BrokerUnavailable, DatabaseUnavailable.
+
+        `between`: called between two pages.
+        """
         engine = self._broker.engine
         if engine is None:
             return
         for state in STATES:
             offset = 0
             while True:
+                between()
                 with self._broker.guarded():
                     page = engine.peek(queue, state, offset=offset, limit=PAGE, bodies=False)
                 offset += len(page)

@@ -16,7 +16,7 @@ tasks with a finding are read a second time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -100,19 +100,23 @@ class ResultAudit:
     def __init__(self, database: Database, recorder: JournalRecorder, results: CeleryResults) -> None:
         self._database, self._recorder, self._results = database, recorder, results
 
-    def run(self, *, repair: bool = False) -> ResultReport:
-        """Compare everything once. Raises ResultStoreUnavailable, DatabaseUnavailable."""
+    def run(self, *, repair: bool = False, between: Callable[[], None] = lambda: None) -> ResultReport:
+        """Compare everything once. Raises ResultStoreUnavailable, DatabaseUnavailable.
+
+        `between`: called between two pages; if it raises, the audit stops there.
+        """
         report = ResultReport(listable=self._results.listable)
         if not report.listable:
             return report
         for page in self._finished_tasks():
+            between()
             report.looked_at += len(page)
             findings = self._findings(page)
             for finding in findings.values():
                 report.add(finding)
             if repair:
                 report.repaired += self._store_again(findings)
-        for finding in self._unknown_tasks(report):
+        for finding in self._unknown_tasks(report, between):
             report.add(finding)
         return report
 
@@ -169,9 +173,10 @@ class ResultAudit:
 
     # --- results of unknown tasks
 
-    def _unknown_tasks(self, report: ResultReport) -> Iterator[ResultFinding]:
+    def _unknown_tasks(self, report: ResultReport, between: Callable[[], None]) -> Iterator[ResultFinding]:
         scanned = 0
         for ids in self._results.ids(page=PAGE):
+            between()
             if scanned >= MAX_SCANNED:
                 report.scanned_all = False
                 return

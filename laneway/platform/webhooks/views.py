@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from laneway.platform.bulk import BulkResult
 from laneway.platform.db.models import OutboundAttempt, OutboundDelivery, OutboundDestination, OutboundEndpoint
+from laneway.platform.db.queries.outbound_webhooks import DeliveryFilter
 from laneway.platform.logging import without_secrets
 from laneway.platform.webhooks.delivery_log import LoggedDelivery
 from laneway.platform.webhooks.destinations import NewSecret
@@ -15,8 +16,10 @@ from laneway.schemas.outbound_webhook import (
     DeliveryView,
     EndpointState,
     EndpointView,
+    ReplayRequest,
     ReplayResponse,
 )
+from laneway.schemas.task import FINISHED
 
 
 def describe_endpoint(endpoint: OutboundEndpoint) -> EndpointView:
@@ -85,6 +88,17 @@ def describe_replay(result: BulkResult[OutboundDelivery]) -> ReplayResponse:
         samples=[delivery.id for delivery in result.samples],
         refused=result.refused,
         next=result.next,
+    )
+
+
+def replay_filter(request: ReplayRequest) -> DeliveryFilter:
+    """What a request for a replay selects."""
+    return DeliveryFilter(
+        endpoint=request.endpoint,
+        event=request.event,
+        states=() if request.only_failed else FINISHED,
+        since=request.since,
+        until=request.until,
     )
 
 

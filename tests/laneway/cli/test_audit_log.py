@@ -53,5 +53,6 @@ def test_the_check_prints_an_anchor_and_names_the_damage(laneway: Shell) -> None
     assert (data.code, data.json()["damage"], data.json()["entry"]) == (1, "removed", last + 1)
 
 
-def test_the_audit_log_is_read_where_the_database_is(laneway: Shell) -> None:
-    assert "does not work over HTTP" in laneway("--url", "http://127.0.0.1:9", "audit-log", "list").err
+def test_an_erasure_is_proven_where_the_database_is(laneway: Shell) -> None:
+    words = ("audit-log", "prove", "1", "--subject", "ada@example.com", "--receipt", "x")
+    assert "does not work over HTTP" in laneway("--url", "http://127.0.0.1:9", *words).err

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from app.core.settings import ROOT
 from laneway.platform.sealing import Sealer, opened
 from laneway.schemas.task import TaskState
 from laneway.transport.key_ring import read_ring, ring_file
@@ -35,6 +38,29 @@ def test_keys_are_made_listed_rotated_and_removed(
     assert shown.out.split()[0] == first["id"]
     secret = json.loads((tmp_path / "keys.json").read_text())["keys"][0]["secret"]
     assert secret not in made.out + shown.out + rotated.out
+
+
+PROGRAM = """
+import sys
+{statement}
+print(*sorted({{name.partition(".")[0] for name in sys.modules}} & set({packages!r})))
+"""
+NOT_NEEDED = ("alembic", "celery", "fastapi", "kombu", "redis", "sqlalchemy")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from laneway.platform.application import application; application().load_settings()",
+        "import laneway.server.health",
+    ],
+)
+def test_what_needs_the_settings_alone_imports_no_more(statement: str) -> None:
+    """Such as `laneway keys` and the health checks of containers, which start often."""
+    program = PROGRAM.format(statement=statement, packages=NOT_NEEDED)
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "\n"
 
 
 def test_without_the_setting_and_without_the_file_the_command_says_what_to_do(

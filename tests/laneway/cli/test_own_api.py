@@ -82,7 +82,15 @@ def is_asked() -> bool:
 
 def test_a_command_that_asks_the_api_imports_nothing_of_the_platform(laneway: Shell, running: Node) -> None:
     id = laneway.site.message("c-1")
-    for words in (("tasks", "show", id), ("queues", "list"), ("stats",), ("cancel", id)):
+    asked = (("tasks", "show", id), ("queues", "list"), ("stats",), ("cancel", id))
+    maintained = (
+        ("tokens", "list"),
+        ("callbacks", "list"),
+        ("audit-log", "list"),
+        ("flush", "crm", "--yes"),
+        ("audit",),
+    )
+    for words in (*asked, *maintained):
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM.format(packages=NOT_NEEDED), *words],
             env=laneway.site.environment,

@@ -18,10 +18,17 @@ import pytest
 
 from app.core.settings import ROOT
 from laneway.cli import base
+from laneway.cli.api_access import ApiAccess
+from laneway.cli.api_maintenance import ApiMaintenance
+from laneway.cli.api_webhooks import ApiWebhooks
+from laneway.cli.local_access import LocalAccess
+from laneway.cli.local_maintenance import LocalMaintenance
 from laneway.cli.local_source import LocalSource
+from laneway.cli.local_webhooks import LocalWebhooks
 from laneway.cli.own_source import OwnSource
 from laneway.cli.remote_source import RemoteSource
 from laneway.cli.source import Source
+from laneway.cli.source_parts import Access, Maintenance, Webhooks
 from laneway.platform import clock
 from laneway.schemas.task import TaskState
 from tests.fixtures.certificates import self_signed
@@ -66,10 +73,22 @@ def same(ran: Ran) -> tuple[int, str]:
     return ran.code, VOLATILE.sub("…", ran.out)
 
 
+def names_of(kind: type) -> set[str]:
+    """What a class offers."""
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
 def test_all_sources_have_every_method_of_the_protocol() -> None:
-    wanted = {name for name in dir(Source) if not name.startswith("_")}
     for kind in (LocalSource, OwnSource, RemoteSource):
-        assert wanted - {"description"} <= set(dir(kind)), kind
+        assert names_of(Source) - {"description"} <= names_of(kind), kind
+    parts = {
+        Access: (LocalAccess, ApiAccess),
+        Webhooks: (LocalWebhooks, ApiWebhooks),
+        Maintenance: (LocalMaintenance, ApiMaintenance),
+    }
+    for part, kinds in parts.items():
+        for kind in kinds:
+            assert names_of(part) <= names_of(kind), kind
 
 
 def test_every_command_prints_the_same_for_all_sources(
@@ -101,6 +120,14 @@ def test_every_command_prints_the_same_for_all_sources(
         "workflows list",
         "workflows definitions",
         "workflows show both",
+        "tokens list",
+        "sessions list",
+        "audit-log list --action workflow --limit 3",
+        "callbacks list --state completed",
+        "callbacks endpoints",
+        "callbacks destinations",
+        "callbacks show nobody",
+        "audit",
         "status nobody",
         "dead show nobody",
         "workflows show nobody",
@@ -154,9 +181,7 @@ def test_a_task_is_submitted_and_followed_over_http(laneway: Shell, url: str) ->
     assert listed["host"] and listed["name"] == f"w@{listed['host']}"
 
 
-@pytest.mark.parametrize(
-    "words", [("up",), ("worker",), ("prepare",), ("flush", "crm"), ("audit",), ("callbacks", "list")]
-)
+@pytest.mark.parametrize("words", [("up",), ("worker",), ("prepare",), ("keys", "reencrypt"), ("doctor",)])
 def test_a_command_that_needs_the_project_says_so(laneway: Shell, words: tuple[str, ...]) -> None:
     ran = laneway("--url", "http://127.0.0.1:1", *words)
 

@@ -178,19 +178,24 @@ def test_flush_cancels_waiting_tasks_and_no_others(laneway: Shell) -> None:
     assert [laneway.state(id) for id in (running, waiting, later)] == ["processing", "cancelled", "cancelled"]
 
 
+def test_a_queue_that_is_not_there_is_not_flushed(laneway: Shell) -> None:
+    for words in (("flush", "nowhere"), ("flush", "nowhere", "--yes")):
+        ran = laneway(*words)
+        assert (ran.code, ran.out) == (1, "") and ran.err.startswith("There is no queue 'nowhere'; there are ")
+
+
 def test_flush_asks_for_confirmation(laneway: Shell) -> None:
     id = laneway.site.message("c-1")
     ran = laneway.process("flush", "conversations")
 
     assert ran.code == 1
-    assert "Cancel all waiting tasks of the queue 'conversations'?" in ran.out
+    assert "Cancel all waiting tasks of the queue 'conversations' (1 now)?" in ran.out
     assert laneway.state(id) == "pending"
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ("flush", "nowhere"),
         ("flush",),
         ("worker", "-Q", "conversations,nowhere"),
         ("worker", "-c", "0"),

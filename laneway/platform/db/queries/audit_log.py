@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -93,13 +93,20 @@ def _part(session: Session, which: AuditLogFilter, within: ColumnElement[bool], 
     return session.scalars(statement.order_by(AuditLogEntry.seq.desc()).limit(limit)).all()
 
 
-def in_order(session: Session, *, after: int | None = None, until: int | None = None) -> Iterator[AuditLogEntry]:
-    """Every entry, oldest first, or those after and up to these numbers."""
+def in_order(
+    session: Session,
+    *,
+    after: int | None = None,
+    until: int | None = None,
+    between: Callable[[], None] = lambda: None,
+) -> Iterator[AuditLogEntry]:
+    """Every entry, oldest first, or those after and up to these numbers. `between`: called between two pages."""
     bounded = select(AuditLogEntry).order_by(AuditLogEntry.seq).limit(PAGE)
     bounded = bounded if until is None else bounded.where(AuditLogEntry.seq <= until)
     while True:
         rows = session.scalars(bounded if after is None else bounded.where(AuditLogEntry.seq > after)).all()
         yield from rows
+        between()
         if len(rows) < PAGE:
             return
         after = rows[-1].seq

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laneway.platform.audit_log.changes import change
+from laneway._changes import change
 
 
 def test_only_what_has_changed_is_told() -> None:
