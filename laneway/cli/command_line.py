@@ -45,7 +45,10 @@ COMMANDS: Final = {
     "tasks": ("laneway.cli.tasks", "Tasks: list and show them, follow, cancel and run them again."),
     "search": ("laneway.cli.tasks", "Find tasks, newest first."),
     "status": ("laneway.cli.tasks", "Show one task: its state, progress, result or error, and why it waits."),
-    "why": ("laneway.cli.why", "Say why a task waits, and when it will probably start and end."),
+    "why": (
+        "laneway.cli.why",
+        "Say why a task waits: every cause, the strongest first; and when it will probably start and end.",
+    ),
     "active": ("laneway.cli.tasks", "List the tasks that run now."),
     "attempts": (
         "laneway.cli.tasks",
