@@ -47,6 +47,16 @@ def test_each_task_runs_again_once_and_has_an_entry(platform: Platform) -> None:
     assert log.verify().damage is None
 
 
+def test_their_old_results_are_deleted(platform: Platform) -> None:
+    runs, backend = ended(platform, 3), platform.app.backend
+    for run in runs:
+        backend.store_result(run.id, {"old": True}, "SUCCESS")
+        assert backend.get_state(run.id) == "SUCCESS"
+    platform.tasks.retry_many(runs)
+
+    assert [backend.get_state(run.id) for run in runs] == ["PENDING"] * 3
+
+
 def test_tasks_that_cannot_run_again_are_named_and_the_others_run(platform: Platform) -> None:
     good, bad, gone = ended(platform, 3)
     waiting = platform.tasks.current(platform.webhook().task_id)
