@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from laneway.cli.base import DryRun, Json, out, print_json, print_models, source, valid
+from laneway.cli.base import DryRun, Json, out, print_json, print_models, say_error, source, valid
 from laneway.cli.completion import complete
 from laneway.cli.source import DeadLetterFilter
 
 if TYPE_CHECKING:
+    from laneway.cli.source import Source
     from laneway.schemas.history import BulkActionResponse, DeadLetterSelection
 
 commands = typer.Typer(
@@ -20,6 +21,8 @@ commands = typer.Typer(
     help="Dead letters: tasks that failed for good and are kept.",
 )
 
+PART: Final = 500
+"""Dead letters of one call, so that an operator sees how far a long action is."""
 Id = Annotated[str, typer.Argument(help="The task's id.", autocompletion=complete("dead"))]
 Failed = Annotated[bool, typer.Option("--failed", help="Include tasks that failed permanently, without retries.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="The ids of the tasks.", autocompletion=complete("dead"))]
@@ -182,13 +185,42 @@ def _selection(
 
 def _change(action: str, selected: DeadLetterSelection, done: str, *, as_json: bool) -> None:
     """Change the selected dead letters and print what was done, or would be done."""
-    plan = source(as_json=as_json).change_dead_letters(action, selected)
+    platform = source(as_json=as_json)
+    if selected.ids or selected.dry_run:
+        plan = platform.change_dead_letters(action, selected)
+    else:
+        plan = _change_in_parts(platform, action, selected, done)
     if as_json:
         print_json(plan.model_dump(mode="json"))
     else:
         _print_plan(plan, done)
     if plan.refused or (plan.matched == 0 and not plan.dry_run):
         raise typer.Exit(1)
+
+
+def _change_in_parts(platform: Source, action: str, selected: DeadLetterSelection, done: str) -> BulkActionResponse:
+    """Change the selected ones part by part, and show at a terminal how far it is."""
+    from rich.console import Console
+
+    from laneway.cli.tasks import progress_bar
+
+    screen, changed, refused, left = Console(stderr=True), 0, dict[str, str](), selected
+    with progress_bar(screen, disabled=not screen.is_terminal) as bar:
+        row = bar.add_task(done, total=None)
+        matched = None
+        try:
+            while True:
+                part = platform.change_dead_letters(action, left.model_copy(update={"most": PART}))
+                matched = part.matched if matched is None else matched
+                changed, refused = changed + part.done, refused | part.refused
+                bar.update(row, total=matched, completed=changed + len(refused))
+                if part.next is None:
+                    return part.model_copy(update={"matched": matched, "done": changed, "refused": refused})
+                left = left.model_copy(update={"before": part.next})
+        except BaseException:
+            if matched is not None:
+                say_error(f"{changed} of {matched} dead letters {done}. Repeat the command for the rest.")
+            raise
 
 
 def _print_plan(plan: BulkActionResponse, done: str) -> None:

@@ -14,7 +14,13 @@ from laneway.cli.missing import say_missing
 from laneway.cli.source import LIMITS_UNKNOWN, DeadLetterFilter, Figures, TaskFilter
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.history.task_views import describe_attempt, describe_event
-from laneway.platform.operations.dead_letter_views import bulk_action_view, dead_letter_view, group_view, selection_of
+from laneway.platform.operations.dead_letter_views import (
+    bulk_action_view,
+    dead_letter_view,
+    group_view,
+    part_of,
+    selection_of,
+)
 from laneway.platform.operations.dead_letters import DEAD
 from laneway.platform.operations.fresh_alerts import sweep_now
 from laneway.platform.submission.outside import outside_submission
@@ -190,7 +196,7 @@ class LocalSource:
 
     def change_dead_letters(self, action: str, selected: DeadLetterSelection) -> BulkActionResponse:
         change = getattr(self._platform.dead_letters, action)
-        return bulk_action_view(change(selection_of(selected), dry_run=selected.dry_run))
+        return bulk_action_view(change(selection_of(selected), dry_run=selected.dry_run, part=part_of(selected)))
 
     # --- workflows
 

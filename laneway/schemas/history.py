@@ -168,6 +168,12 @@ class DeadLetterSelection(Model):
     failed: StrictBool = Field(False, description="Include permanent failures")
     everything: StrictBool = Field(False, description="Required if nothing else selects")
     dry_run: StrictBool = Field(False, description="Report what would be done, and change nothing")
+    most: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = Field(
+        None, description="Do it with at most so many of them in this call; null: with all"
+    )
+    before: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] | None = Field(
+        None, description="`next` of the call before"
+    )
 
     @model_validator(mode="after")
     def _require_a_criterion(self) -> Self:
@@ -184,6 +190,7 @@ class BulkActionResponse(Response):
     dry_run: bool
     samples: list[str] = Field(description="Ids of some selected dead letters")
     refused: dict[str, str] = Field(description="Id → why nothing was done with this dead letter")
+    next: int | None = Field(None, description="`before` of the next call; null when nothing is left")
 
 
 class OpenAlertView(Response):

@@ -17,6 +17,7 @@ from laneway.platform.operations.dead_letter_views import (
     bulk_action_view,
     dead_letter_view,
     group_view,
+    part_of,
     selection_of,
     states_of,
 )
@@ -72,16 +73,16 @@ def show_dead_letter(task_id: TaskId, services: ServicesDep) -> DeadLetterView:
 @router.post("/requeue", responses=problems(), dependencies=[requires(Scope.DEAD, bound=True)])
 def requeue_dead_letters(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Send the selected dead letters to their queues again; with `dry_run` only count and list them."""
-    return bulk_action_view(services.dead_letters.requeue(selection_of(body), dry_run=body.dry_run))
+    return bulk_action_view(services.dead_letters.requeue(selection_of(body), dry_run=body.dry_run, part=part_of(body)))
 
 
 @router.post("/discard", responses=problems(), dependencies=[requires(Scope.DEAD, bound=True)])
 def discard_dead_letters(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Move the selected dead letters to the trash; they can be restored for a day."""
-    return bulk_action_view(services.dead_letters.discard(selection_of(body), dry_run=body.dry_run))
+    return bulk_action_view(services.dead_letters.discard(selection_of(body), dry_run=body.dry_run, part=part_of(body)))
 
 
 @router.post("/restore", responses=problems(), dependencies=[requires(Scope.DEAD, bound=True)])
 def restore_dead_letters(body: DeadLetterSelection, services: ServicesDep) -> BulkActionResponse:
     """Take the selected dead letters out of the trash."""
-    return bulk_action_view(services.dead_letters.restore(selection_of(body), dry_run=body.dry_run))
+    return bulk_action_view(services.dead_letters.restore(selection_of(body), dry_run=body.dry_run, part=part_of(body)))

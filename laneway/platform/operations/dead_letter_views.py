@@ -8,7 +8,7 @@ from laneway.platform.bulk import BulkResult
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter, Group
 from laneway.platform.logging import without_secrets
-from laneway.platform.operations.dead_letters import DEAD
+from laneway.platform.operations.dead_letters import DEAD, Part
 from laneway.platform.sealing import shown_payload
 from laneway.schemas.history import BulkActionResponse, DeadLetterGroupView, DeadLetterSelection, DeadLetterView
 from laneway.schemas.task import TaskState
@@ -57,6 +57,7 @@ def bulk_action_view(result: BulkResult[TaskRun]) -> BulkActionResponse:
         done=result.done,
         dry_run=result.dry_run,
         refused=result.refused,
+        next=result.next,
         samples=[run.id for run in result.samples],
     )
 
@@ -77,3 +78,8 @@ def selection_of(body: DeadLetterSelection) -> Filter:
         tag=body.tag,
         error=body.error,
     )
+
+
+def part_of(body: DeadLetterSelection) -> Part:
+    """Return the part that a request asks for."""
+    return Part(body.before, body.most)

@@ -7,7 +7,7 @@ id, by group or by filter. A dry run only counts them. A discarded dead letter c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
@@ -38,6 +38,14 @@ SAMPLES: Final = 5
 HOURS: Final = 24
 """Hours that `by_hour` looks back, with the current one."""
 PAGE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the selected ones: at most `most` of those before `before`, the `next` of the part before it."""
+
+    before: int | None = None
+    most: int | None = None
 
 
 class DeadLetters:
@@ -75,19 +83,19 @@ class DeadLetters:
             raise NotFound("dead letter", id)
         return run
 
-    def requeue(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
+    def requeue(self, which: Filter, *, dry_run: bool = False, part: Part | None = None) -> BulkResult[TaskRun]:
         """Send the selected ones again. One that cannot be sent is reported and stays a dead letter. Safe to repeat."""
-        return self._apply(_dead_only(which), self._requeue_each, dry_run=dry_run)
+        return self._apply(_dead_only(which), self._requeue_each, dry_run=dry_run, part=part)
 
-    def discard(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
+    def discard(self, which: Filter, *, dry_run: bool = False, part: Part | None = None) -> BulkResult[TaskRun]:
         """Move the selected ones to the trash."""
-        return self._apply(_dead_only(which), each_one(self._discard), dry_run=dry_run)
+        return self._apply(_dead_only(which), each_one(self._discard), dry_run=dry_run, part=part)
 
-    def restore(self, which: Filter, *, dry_run: bool = False) -> BulkResult[TaskRun]:
+    def restore(self, which: Filter, *, dry_run: bool = False, part: Part | None = None) -> BulkResult[TaskRun]:
         """Take the selected ones out of the trash."""
-        return self._apply(_dead_only(which, trashed=True), each_one(self._restore), dry_run=dry_run)
+        return self._apply(_dead_only(which, trashed=True), each_one(self._restore), dry_run=dry_run, part=part)
 
-    def _apply(self, which: Filter, action: Action, *, dry_run: bool) -> BulkResult[TaskRun]:
+    def _apply(self, which: Filter, action: Action, *, dry_run: bool, part: Part | None) -> BulkResult[TaskRun]:
         self._recorder.catch_up_quietly()
         with self._database.reading() as session:
             matched = search.count(session, which)
@@ -95,19 +103,12 @@ class DeadLetters:
             refused = dict(_unmatched_ids(session, which))
         if dry_run:
             return BulkResult(matched=matched, done=0, samples=samples, refused=refused, dry_run=True)
-        done, failed = action(self._matching(which))
+        walk = _Walk(self._database, which, part or Part())
+        done, failed = action(walk)
         self._recorder.catch_up_quietly()  # a task that the engine delivers again is no dead letter any more
-        return BulkResult(matched=matched, done=done, samples=samples, refused=refused | failed, dry_run=False)
-
-    def _matching(self, which: Filter) -> Iterator[TaskRun]:
-        before: int | None = None
-        while True:
-            with self._database.reading() as session:
-                page = search.page(session, which, before=before, limit=PAGE)
-            yield from page
-            if len(page) < PAGE:
-                return
-            before = page[-1].seq
+        return BulkResult(
+            matched=matched, done=done, samples=samples, refused=refused | failed, dry_run=False, next=walk.next
+        )
 
     def _requeue_each(self, runs: Iterable[TaskRun]) -> tuple[int, dict[str, str]]:
         """Deliver the messages again that the broker still has; run the other tasks again, many at once."""
@@ -151,6 +152,27 @@ class DeadLetters:
             task_events.add_event(session, run.id, event, at=now)
             record(session, f"dead_letter.{_VERBS[event]}", ("task", run.id), before=_state(run))
         log.info(f"dead letter {event}", task_id=run.id, task=run.name)
+
+
+class _Walk:
+    """The selected tasks, newest first, a page at a time."""
+
+    def __init__(self, database: Database, which: Filter, part: Part) -> None:
+        self._database, self._which, self._part = database, which, part
+        self.next: int | None = None
+        """Where the next part begins; None: nothing is left."""
+
+    def __iter__(self) -> Iterator[TaskRun]:
+        before, left = self._part.before, self._part.most
+        while left is None or left > 0:
+            size = PAGE if left is None else min(PAGE, left)
+            with self._database.reading() as session:
+                page = search.page(session, self._which, before=before, limit=size)
+            yield from page
+            if len(page) < size:
+                return
+            before, left = page[-1].seq, None if left is None else left - size
+        self.next = before
 
 
 def each_one(action: Callable[[TaskRun], None]) -> Action:

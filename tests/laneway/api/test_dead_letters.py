@@ -112,6 +112,7 @@ def test_a_dry_run_shows_the_dead_letters_and_changes_nothing(api: Api, platform
         "dry_run": True,
         "samples": [two, one],
         "refused": {},
+        "next": None,
     }
     assert len(listed(api)) == 3
     assert platform.places("analytics") == {}
@@ -166,6 +167,7 @@ def test_discarded_dead_letters_are_in_the_trash_and_can_be_restored(api: Api) -
         "dry_run": True,
         "samples": [],
         "refused": {},
+        "next": None,
     }
     assert act(api, "restore", ids=[one])["done"] == 1
     assert (listed(api), listed(api, trashed=True)) == ([other, one], [])

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import base64
 
+import pytest
+
+from laneway.cli import dead_letters
+from laneway.cli.local_source import LocalSource
+from laneway.platform.errors import DatabaseUnavailable
+from laneway.schemas.history import BulkActionResponse, DeadLetterSelection
 from laneway.schemas.task import TaskState
 from tests.fixtures.shell import Shell
 
@@ -42,7 +48,8 @@ def test_a_dry_run_shows_the_dead_letters_and_changes_nothing(laneway: Shell) ->
 
         assert (shown.code, shown.out.splitlines()[0]) == (0, f"2 dead letters would be {action}.")
         assert first in shown.out and second in shown.out and other not in shown.out
-        assert data.json() == {"matched": 2, "done": 0, "dry_run": True, "refused": {}, "samples": [second, first]}
+        plan = {"matched": 2, "done": 0, "dry_run": True, "refused": {}, "next": None, "samples": [second, first]}
+        assert data.json() == plan
     assert listed(laneway) == [other, second, first]
 
 
@@ -98,3 +105,31 @@ def test_an_unreadable_message_is_shown_in_base64(laneway: Shell) -> None:
 
     assert (shown.code, data.code) == (0, 0)
     assert base64.b64decode(data.json()["raw"]) == b"\xff\x00 broken"
+
+
+def test_many_dead_letters_are_requeued_in_parts(laneway: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "PART", 2)
+    for _ in range(5):
+        dead(laneway)
+    ran, again = laneway("dead", "requeue", "--all"), laneway("dead", "requeue", "--all", "--json")
+
+    assert (ran.code, ran.out) == (0, "5 of 5 dead letters queued again.\n")
+    assert (again.code, again.json()["matched"], again.json()["next"]) == (1, 0, None)
+
+
+def test_an_action_that_fails_on_its_way_says_how_far_it_came(laneway: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letters, "PART", 2)
+    for _ in range(3):
+        dead(laneway)
+    change = LocalSource.change_dead_letters
+
+    def fail_at_the_second(self: LocalSource, action: str, selected: DeadLetterSelection) -> BulkActionResponse:
+        if selected.before is not None:
+            raise DatabaseUnavailable("it is away")
+        return change(self, action, selected)
+
+    monkeypatch.setattr(LocalSource, "change_dead_letters", fail_at_the_second)
+    ran = laneway("--direct", "dead", "discard", "--all")
+
+    assert (ran.code, ran.err.splitlines()[0]) == (1, "2 of 3 dead letters discarded. Repeat the command for the rest.")
+    assert len(listed(laneway)) == 1

@@ -11,12 +11,13 @@ from sqlalchemy import select, update
 
 from laneway.engine import Message, MessageState
 from laneway.platform import clock
+from laneway.platform.bulk import BulkResult
 from laneway.platform.db.models import TaskEvent, TaskRun
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.errors import NotFound, UnknownTask, UpstreamRefused
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations import dead_letters as operations
-from laneway.platform.operations.dead_letters import DEAD, DeadLetters
+from laneway.platform.operations.dead_letters import DEAD, DeadLetters, Part
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
@@ -137,9 +138,12 @@ def test_more_dead_letters_than_a_page_are_sent_again_each_once(
     with platform.database.transaction() as session:
         session.execute(update(TaskRun).values(state=TaskState.DEAD_LETTER, finished_at=clock.now()))
     platform.broker.purge("webhooks")
-    result = dead_letters.requeue(Filter())
+    parts, before = list[BulkResult[TaskRun]](), None
+    while not parts or before is not None:
+        parts.append(dead_letters.requeue(Filter(), part=Part(before, 15)))
+        before = parts[-1].next
 
-    assert (result.matched, result.done, result.refused) == (45, 45, {})
+    assert [(part.matched, part.done) for part in parts] == [(45, 15), (30, 15), (15, 15), (0, 0)]
     assert sorted(platform.sent("webhooks")) == sorted(ids_)
 
 
