@@ -323,9 +323,7 @@ class Platform:
     def schedule_watch(self) -> ScheduleWatch:
         from laneway.platform.schedules.watch import ScheduleWatch
 
-        if self.broker.engine is None:  # then Beat's Redis is not the broker
-            return ScheduleWatch(self._app)
-        return ScheduleWatch(self._app, guarded=self.broker.guarded)
+        return ScheduleWatch(self._app, self.database)
 
     def close(self) -> None:
         """Close the connections of this process."""
