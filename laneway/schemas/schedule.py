@@ -77,5 +77,8 @@ class ScheduleDefinition(BaseModel):
     queue: str | None = Field(default=None, max_length=64, description="Default: the queue of the task")
     priority: PriorityName | None = Field(default=None, description="Default: the priority of the task")
     expires: float | None = Field(
-        default=None, gt=0, le=LONGEST_INTERVAL, description="Seconds after which a task that has not started is dropped"
+        default=None,
+        gt=0,
+        le=LONGEST_INTERVAL,
+        description="Seconds after which a task that did not start is dropped",
     )

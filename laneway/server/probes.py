@@ -11,11 +11,10 @@ from celery.utils.nodenames import host_format
 from sqlalchemy.exc import SQLAlchemyError
 
 from laneway.platform.clock import now
-from laneway.platform.db.queries import fleet_leases, workers
+from laneway.platform.db.queries import fleet_leases, schedules, workers
 from laneway.platform.db.queries.fleet_leases import Holding
 from laneway.platform.db.session import Database
 from laneway.platform.errors import DatabaseUnavailable
-from laneway.platform.schedules.runner import LEASE
 from laneway.platform.settings import Settings
 from laneway.server.checks import reachable
 from laneway.server.valkey import embedded_host, server_pid
@@ -80,7 +79,7 @@ def beat_leads_or_waits(settings: Settings) -> Probe:
         database = Database(settings.storage.url)
         try:
             with database.reading() as session:
-                return fleet_leases.read(session, LEASE)
+                return fleet_leases.read(session, schedules.LEASE)
         except (DatabaseUnavailable, SQLAlchemyError):
             return None
         finally:

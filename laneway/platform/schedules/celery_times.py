@@ -34,9 +34,7 @@ def times_of(when: Any) -> dict[str, Any]:
 
 
 def _cron(when: crontab) -> dict[str, Any]:
-    minute, hour, day_of_month, month, day_of_week = [
-        _field(getattr(when, name), every) for name, every in _FIELDS
-    ]
+    minute, hour, day_of_month, month, day_of_week = [_field(getattr(when, name), every) for name, every in _FIELDS]
     if "*" in (day_of_month, day_of_week):
         return {"cron": f"{minute} {hour} {day_of_month} {month} {day_of_week}"}
     weekdays: Iterable[int] = getattr(when, "day_of_week")  # noqa: B009 - Celery has no types

@@ -73,6 +73,8 @@ _POLICY_FIELDS: Final = ("timezone", "start", "end", "jitter", "missed", "window
 
 def definition_of(key: str, entry: dict[str, Any]) -> Definition:
     """Return what an entry of Celery's setting `beat_schedule` submits, and when. Raises BadSchedule."""
+    if len(key) > MAX_KEY:
+        raise BadSchedule(key, f"its key is longer than {MAX_KEY} characters.")
     options = dict[str, Any](entry.get("options") or {})
     kept = {name: options[name] for name in ("queue", "expires") if options.get(name) is not None}
     try:

@@ -82,6 +82,7 @@ class Firings:
                 log.info(f"Sending due task {row.key} ({firing.definition.task})", task_id=firing.id)
                 self._submit(transaction, firing)
                 row.last_due_at, row.problem = firing.due, None
+        firing.row.decided_until = firing.due  # of the row as it was read: the next due time follows
 
     def settle(self, firing: Firing, outcome: str, reason: str) -> None:
         """Store why a due time sends no task. Only the reason of a refusal is a problem of the schedule."""
@@ -104,7 +105,7 @@ class Firings:
             return None
         timing = firing.definition.timing(row.key)
         following = timing.next(firing.due)
-        row.decided_until = firing.row.decided_until = firing.due
+        row.decided_until = firing.due
         row.next_at = None if following is None else timing.acts_at(following)
         is_new = queries.add_firing(
             session,
@@ -128,11 +129,10 @@ class Firings:
 
     def _send_by_celery(self, entry: dict[str, Any], id: str) -> None:
         """Send a task as Celery's own Beat does: one that is no task of the platform, or has options of Celery."""
-        options = dict[str, Any](entry.get("options") or {})
+        app: Any = self._app
+        options = dict[str, Any](entry.get("options") or {}) | {"task_id": id}
         with translated_errors():
-            self._app.send_task(
-                entry["task"], entry.get("args") or (), entry.get("kwargs") or {}, **options | {"task_id": id}
-            )
+            app.send_task(entry["task"], entry.get("args") or (), entry.get("kwargs") or {}, **options)
 
     def _unfinished(self, key: str) -> Sequence[str]:
         """The ids of the last tasks of a schedule that have not ended. Raises BrokerUnavailable."""

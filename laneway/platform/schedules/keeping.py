@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ AHEAD: Final = timedelta(seconds=60)
 """A schedule that is settled for longer than this into the future was settled by a clock that was ahead."""
 TIMES: Final = ("cron", "every", "weekdays", "timezone", "start", "end", "jitter")
 
+Change = dict[str, Any]
+"""New values of columns."""
 Entries = Mapping[str, dict[str, Any]]
 """Celery's setting `beat_schedule`."""
 
@@ -43,10 +45,11 @@ class Declared:
         for key, entry in entries.items():
             try:
                 self.definitions[key] = definition_of(key, entry)
-                if len(key) > MAX_KEY:
-                    raise BadSchedule(key, f"its name is longer than {MAX_KEY} characters.")
             except BadSchedule as error:
-                self.problems[key] = str(error)
+                self.problems[key[:MAX_KEY]] = str(error)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.definitions or key in self.problems
 
 
 def keep(database: Database, entries: Entries) -> None:
@@ -62,17 +65,13 @@ def keep(database: Database, entries: Entries) -> None:
             if row is None:
                 row = StoredSchedule(key=key, source=CODE, definition={}, decided_until=now, changed_at=now)
                 session.add(row)
+            _report(row, change, now)
             for name, value in change.items():
                 setattr(row, name, value)
             log.info("schedule kept", schedule=key, **{name: str(value) for name, value in change.items()})
 
 
-Change = dict[str, Any]
-
-
-def _changes(
-    rows: Iterator[StoredSchedule] | Any, declared: Declared, now: datetime
-) -> Iterator[tuple[str, Change]]:
+def _changes(rows: Iterable[StoredSchedule], declared: Declared, now: datetime) -> Iterator[tuple[str, Change]]:
     """What differs between the database and the code: the keys, and the new values of columns."""
     stored: dict[str, StoredSchedule] = {row.key: row for row in rows}
     for key, problem in declared.problems.items():
@@ -84,10 +83,9 @@ def _changes(
         if change := _change(stored.get(key), key, definition, now):
             yield key, change
     for key, row in stored.items():
-        if row.source == CODE and row.removed_at is None and not (key in declared.definitions or key in declared.problems):
+        if row.source == CODE and row.removed_at is None and key not in declared:
             yield key, {"removed_at": now, "next_at": None, "problem": None}
         elif row.decided_until > now + AHEAD and (definition := definition_in(row)) is not None:
-            _report_ahead(row)
             yield key, settled_until(key, definition, now)
 
 
@@ -96,8 +94,6 @@ def _change(row: StoredSchedule | None, key: str, definition: Definition, now: d
     kept = definition.as_json()
     if row is not None and row.source == CODE and row.removed_at is None and row.definition == kept:
         return {}
-    if row is not None and row.source != CODE:
-        log.warning(f"The schedule {key} of an operator is replaced by that of the code")
     values: Change = {"source": CODE, "definition": kept, "changed_at": now, "changed_by": None, "removed_at": None}
     if row is None or row.removed_at is not None or has_other_times(row.definition, kept):
         values |= settled_until(key, definition, now) | {"problem": None}
@@ -124,8 +120,12 @@ def definition_in(row: StoredSchedule) -> Definition | None:
         return None
 
 
-def _report_ahead(row: StoredSchedule) -> None:
-    log.error(
-        f"{row.key} is settled until {row.decided_until:%Y-%m-%d %H:%M:%S} UTC, which lies in the future: a clock was "
-        f"ahead. It is due again from now on; it may have been sent too early before."
-    )
+def _report(row: StoredSchedule, change: Change, now: datetime) -> None:
+    """Log what people should know about a change."""
+    if row.source != CODE and "source" in change:
+        log.warning(f"The schedule {row.key} of an operator is replaced by that of the code")
+    if "decided_until" in change and row.decided_until > now + AHEAD:
+        log.error(
+            f"{row.key} is settled until {row.decided_until:%Y-%m-%d %H:%M:%S} UTC, which lies in the future: a clock "
+            f"was ahead. It is due again from now on; it may have been sent too early before."
+        )

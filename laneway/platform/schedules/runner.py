@@ -15,6 +15,7 @@ from celery import Celery
 from pydantic import ValidationError
 
 from laneway.platform import clock
+from laneway.platform.access.quota_errors import BrokerMemoryFull
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import StoredSchedule
 from laneway.platform.db.queries import schedules as queries
@@ -31,7 +32,6 @@ from laneway.platform.task_manager import TaskManager
 
 log = logger(__name__)
 
-LEASE: Final = "beat"
 LEASE_SECONDS: Final = 10.0
 """A leader that did not renew its lease for this long is dead."""
 KEEP_EVERY: Final = 10.0
@@ -51,7 +51,7 @@ class ScheduleRunner:
     def __init__(self, app: Celery, database: Database, broker: Broker, tasks: TaskManager) -> None:
         self._app, self._database, self._broker = app, database, broker
         self._firings = Firings(app, database, broker, tasks)
-        self._lease = FleetLease(database, LEASE, worker=f"beat@{gethostname()}", seconds=LEASE_SECONDS)
+        self._lease = FleetLease(database, queries.LEASE, worker=f"beat@{gethostname()}", seconds=LEASE_SECONDS)
         self._keep_at = 0.0
         self._said_that_it_waits = False
         self.leads = False
@@ -59,7 +59,7 @@ class ScheduleRunner:
     def run(self) -> float | None:
         """Fire what is due; returns the seconds until the next firing. None: nothing is due, or another one leads.
 
-        Raises DatabaseUnavailable, BrokerUnavailable: it is tried again, and nothing is lost.
+        Raises DatabaseUnavailable, BrokerUnavailable, BrokerMemoryFull: it is tried again, and nothing is lost.
         """
         with limit_waits(WAIT_SECONDS):
             if not self._hold():
@@ -128,7 +128,7 @@ class ScheduleRunner:
     def _fire(self, firing: Firing) -> None:
         try:
             self._firings.fire(firing)
-        except (DatabaseUnavailable, BrokerUnavailable):
+        except (DatabaseUnavailable, BrokerUnavailable, BrokerMemoryFull):
             raise
         except PlatformError as error:  # its task is gone, or its queue is full: the next firing does its work
             self._firings.settle(firing, REFUSED, f"{type(error).__name__}: {error}")

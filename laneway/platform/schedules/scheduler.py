@@ -13,6 +13,7 @@ from celery import Celery
 from celery.beat import Scheduler
 from celery.signals import beat_embedded_init
 
+from laneway.platform.access.quota_errors import BrokerMemoryFull
 from laneway.platform.current import current_platform, drop_inherited_platform
 from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, PlatformError
 from laneway.platform.logging import logger
@@ -51,7 +52,7 @@ class BeatScheduler(Scheduler):
             if self._runner is None:
                 self._runner = _make_runner(self.app)
             seconds = self._runner.run()
-        except BrokerUnavailable as error:
+        except (BrokerUnavailable, BrokerMemoryFull) as error:
             return self._note_away("broker", error)
         except DatabaseUnavailable as error:
             return self._note_away("database", error)

@@ -14,6 +14,7 @@ same ones. So a due time identifies a firing.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -73,9 +74,7 @@ class Timing:
         """Return the last due time after a moment and until another one; None: there is none."""
         for span in LOOK_BACK if self.every is None else (self.every,):
             since = max(after, min(until, self.end or until) - span)
-            due: datetime | None = None
-            for due in self.between(since, until):
-                pass
+            due = next(iter(deque(self.between(since, until), maxlen=1)), None)
             if due is not None or since == after:
                 return due
         return None
@@ -128,7 +127,7 @@ def zone(name: str) -> ZoneInfo:
 
 def check_cron(expression: str) -> None:
     """Raise BadTiming for an expression that cannot be read, or that is never due."""
-    if len(expression.split()) != 5:  # noqa: PLR2004
+    if len(expression.split()) != 5:
         raise BadTiming(f"{expression!r} must have five fields: minute, hour, day of month, month, day of week")
     try:
         first = next(CronSim(expression, EPOCH), None)

@@ -16,7 +16,6 @@ from laneway.platform.db.models import StoredSchedule
 from laneway.platform.db.queries import fleet_leases
 from laneway.platform.db.queries import schedules as queries
 from laneway.platform.db.session import Database
-from laneway.platform.schedules.runner import LEASE
 
 GRACE: Final = timedelta(minutes=2)
 """A schedule that was due longer ago than this, and was not sent, stands still."""
@@ -43,7 +42,7 @@ class ScheduleWatch:
     def beat_runs(self) -> bool:
         """Whether a Beat leads. Raises DatabaseUnavailable."""
         with self._database.reading() as session:
-            renewed_at = fleet_leases.renewed_at(session, LEASE)
+            renewed_at = fleet_leases.renewed_at(session, queries.LEASE)
         return renewed_at is not None and abs(clock.now() - renewed_at) <= ALIVE
 
     def count(self) -> int:
@@ -71,7 +70,7 @@ class ScheduleWatch:
 
 def _standstill(row: StoredSchedule) -> Standstill | None:
     if row.problem:
-        reason = f"the schedule {row.key!r} was due and not sent: {row.problem}"
+        reason = f"the schedule {row.key!r} was due and not sent: {row.problem.rstrip('.')}"
         return Standstill(row.key, reason, is_refused=True)
     late = timedelta(0) if row.next_at is None else clock.now() - row.next_at
     if late <= GRACE:

@@ -14,6 +14,8 @@ from laneway.platform.db.models import ScheduleFiring, StoredSchedule
 
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _OTHER = aliased(ScheduleFiring)
+LEASE = "beat"
+"""The lease of the fleet whose holder fires what is due."""
 SENT = "sent"
 KEPT_FIRINGS = 10
 """The last firings of each schedule stay, however old they are."""
