@@ -26,6 +26,7 @@ from laneway.api.routers import (
     metrics,
     outbound_webhooks,
     queues,
+    schedules,
     sessions,
     tasks,
     workflows,
@@ -36,7 +37,7 @@ from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
-    *(tasks, queues, dead_letters, workflows, outbound_webhooks, destinations),
+    *(tasks, queues, schedules, dead_letters, workflows, outbound_webhooks, destinations),
     *(alerts, audit_log, health, metrics, login, sessions),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""

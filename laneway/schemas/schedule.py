@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -12,6 +13,26 @@ from laneway.schemas.choices import PriorityName
 LONGEST_JITTER: Final = 86_400.0
 LONGEST_INTERVAL: Final = 366 * 86_400.0
 DEFAULT_WINDOW: Final = 3600.0
+
+
+MAX_KEY: Final = 100
+ScheduleKey = Annotated[str, Field(min_length=1, max_length=MAX_KEY, pattern=r"^[A-Za-z0-9._-]+$")]
+
+
+class ScheduleSource(StrEnum):
+    """Where a schedule comes from."""
+
+    CODE = "code"
+    OPERATOR = "operator"
+
+
+class FiringOutcome(StrEnum):
+    """What became of a due time."""
+
+    SENT = "sent"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    REFUSED = "refused"
 
 
 class Missed(StrEnum):
@@ -82,3 +103,60 @@ class ScheduleDefinition(BaseModel):
         le=LONGEST_INTERVAL,
         description="Seconds after which a task that did not start is dropped",
     )
+
+
+class ScheduleRequest(ScheduleDefinition):
+    """A new schedule."""
+
+    key: ScheduleKey = Field(description="Name of the schedule", examples=["reports.nightly"])
+
+
+class FiringView(BaseModel):
+    """What became of one due time."""
+
+    due_at: datetime = Field(description="When it was due, or asked for")
+    outcome: FiringOutcome = Field(
+        description="`sent`; `skipped`: an earlier task had not ended; `missed`: no scheduler acted in time; "
+        "`refused`: the reason is in `reason`"
+    )
+    task_id: str | None = Field(default=None, description="Id of the task that was sent")
+    reason: str | None = Field(default=None, description="Why no task was sent")
+    decided_at: datetime = Field(description="When the scheduler acted")
+    asked_by: str | None = Field(default=None, description="Who had the schedule run at once; null: it was due")
+
+
+class ScheduleSummary(BaseModel):
+    """A schedule in a list."""
+
+    key: str = Field(description="Name of the schedule")
+    source: ScheduleSource = Field(description="`code`: the application lists it; `operator`: made by API or CLI")
+    task: str | None = Field(description="Name of the task; null: the definition cannot be read")
+    when: str | None = Field(description="The times, for people")
+    paused_at: datetime | None = Field(description="Since when it is paused; null: it is not")
+    paused_by: str | None = Field(description="Who paused it")
+    next_at: datetime | None = Field(description="When it fires next; null: never, or it is paused")
+    last_due_at: datetime | None = Field(description="The last due time for which a task was sent")
+    problem: str | None = Field(description="Why nothing was sent at the last due time")
+    changed_at: datetime = Field(description="When it was made or changed")
+    changed_by: str | None = Field(description="The operator who did; null: the application's code")
+
+
+class ScheduleView(ScheduleSummary):
+    """A schedule with its next and last firings."""
+
+    definition: ScheduleDefinition | None = Field(description="What it submits, and when")
+    upcoming: list[datetime] = Field(description="When the next ten firings act")
+    firings: list[FiringView] = Field(description="The last ten firings, the newest first")
+
+
+class SchedulesResponse(BaseModel):
+    """The schedules, by key."""
+
+    schedules: list[ScheduleSummary]
+    beat_runs: bool = Field(description="Whether a Beat leads and sends them")
+
+
+class RunResponse(BaseModel):
+    """A schedule that was run at once."""
+
+    task_id: str = Field(description="Id of the task")

@@ -15,10 +15,8 @@ from laneway.platform.queues import queues
 from laneway.platform.registry import TaskRegistry
 from laneway.platform.schedules.celery_times import times_of
 from laneway.platform.schedules.definition import Definition
-from laneway.schemas.schedule import DEFAULT_WINDOW, Missed, Overlap
+from laneway.schemas.schedule import DEFAULT_WINDOW, MAX_KEY, Missed, Overlap
 
-MAX_KEY: Final = 100
-"""Characters of a key. With a time, it is the id of a task."""
 POLICY: Final = "laneway"
 """The key of an entry of Celery's setting with what only this platform's scheduler knows."""
 

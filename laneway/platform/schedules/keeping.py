@@ -21,8 +21,9 @@ from laneway.platform.db.queries import schedules as queries
 from laneway.platform.db.session import Database
 from laneway.platform.logging import logger
 from laneway.platform.schedules.definition import Definition
-from laneway.platform.schedules.entry import MAX_KEY, BadSchedule, definition_of
+from laneway.platform.schedules.entry import BadSchedule, definition_of
 from laneway.platform.schedules.firing import CODE
+from laneway.schemas.schedule import MAX_KEY
 
 log = logger(__name__)
 

@@ -35,6 +35,7 @@ class BeatScheduler(Scheduler):
         self._runner: ScheduleRunner | None = None
         self._away: tuple[str, float] | None = None
         """What is away, and since when."""
+        self._is_in_tick = False
 
     @property
     def problem(self) -> str | None:
@@ -48,6 +49,26 @@ class BeatScheduler(Scheduler):
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Send what is due. Returns the seconds until the next tick."""
+        self._is_in_tick = True
+        try:
+            return self._tick()
+        finally:
+            self._is_in_tick = False
+
+    def close(self) -> None:
+        """Let another Beat lead. Without the database it takes over by itself.
+
+        Celery calls it at a signal, also within a tick, which may write to the database. Then it ends the tick, and
+        calls it again.
+        """
+        if self._runner is None or self._is_in_tick:
+            return
+        try:
+            self._runner.close()
+        except PlatformError as error:
+            log.warning(f"Beat's lease is not given back, and ends by itself: {error}")
+
+    def _tick(self) -> float:
         try:
             if self._runner is None:
                 self._runner = _make_runner(self.app)
@@ -63,15 +84,6 @@ class BeatScheduler(Scheduler):
             return self.max_interval
         self._note_back()
         return self.max_interval if seconds is None else min(seconds, self.max_interval)
-
-    def close(self) -> None:
-        """Let another Beat lead. Without the database it takes over by itself."""
-        if self._runner is None:
-            return
-        try:
-            self._runner.close()
-        except PlatformError as error:
-            log.warning(f"Beat's lease is not given back, and ends by itself: {error}")
 
     def _note_away(self, what: str, error: PlatformError) -> float:
         if self._away is None or self._away[0] != what:

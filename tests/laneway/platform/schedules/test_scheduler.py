@@ -334,6 +334,29 @@ def test_a_beat_that_stops_while_the_broker_is_away_ends_without_an_error(platfo
     assert logs == []
 
 
+def test_a_signal_within_a_tick_ends_it_and_leaves_the_firing_to_the_next_beat(
+    platform: Platform, make: Make, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat = make()
+    beat.tick()
+    movable_clock.forward(DAY)
+    add_firing = queries.add_firing
+
+    def add_and_get_a_signal(*arguments: Any, **values: Any) -> bool:
+        add_firing(*arguments, **values)
+        beat.close()  # as Celery's handler of SIGTERM does
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(queries, "add_firing", add_and_get_a_signal)
+        beat.tick()
+    beat.close()
+    assert outcomes(platform) == []
+    other = make()
+    other.tick()
+    assert (other.leads, outcomes(platform), sent(platform)) == (True, ["sent"], 1)
+
+
 def test_firings_are_kept_by_schedule(platform: Platform) -> None:
     now = clock.now()
     with platform.database.transaction() as session:
