@@ -10,6 +10,7 @@ from laneway.cli.source import DeadLetterFilter, Figures, TaskFilter
 from laneway.client import calls, operator_calls
 
 if TYPE_CHECKING:
+    from laneway.cli.schedule_source import ScheduleSource
     from laneway.client.calls import Call
     from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
@@ -129,6 +130,11 @@ class ApiSource:
 
     def change_dead_letters(self, action: str, selected: DeadLetterSelection) -> BulkActionResponse:
         return self._api.send(operator_calls.change_dead_letters(action, selected))
+
+    def schedules(self) -> ScheduleSource:
+        from laneway.cli.schedule_source import ApiSchedules
+
+        return ApiSchedules(self._api)
 
     # --- workflows
 

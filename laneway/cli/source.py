@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
+    from laneway.cli.schedule_source import ScheduleSource
     from laneway.schemas.alert import AlertView, ReceiverAnswer
     from laneway.schemas.history import (
         BulkActionResponse,
@@ -136,6 +137,10 @@ class Operations(Protocol):
 
     def change_dead_letters(self, action: str, selected: DeadLetterSelection) -> BulkActionResponse:
         """`requeue`, `discard` or `restore` the selected ones."""
+        ...
+
+    def schedules(self) -> ScheduleSource:
+        """The schedules."""
         ...
 
 

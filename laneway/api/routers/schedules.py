@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 
 from laneway.api.access import requires
 from laneway.api.deps import NO_NULL, OnlyKnown, ServicesDep
@@ -14,7 +12,7 @@ from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
 from laneway.platform.access.scopes import Scope
 from laneway.platform.platform import Platform
-from laneway.platform.schedules.definition import Definition
+from laneway.platform.schedules.definition import checked
 from laneway.platform.schedules.views import describe, describe_whole
 from laneway.schemas.schedule import (
     RunResponse,
@@ -41,8 +39,7 @@ def list_schedules(services: ServicesDep) -> SchedulesResponse:
 @router.post("", status_code=201, dependencies=[Operates], response_description="Made", responses=problems(403, 409))
 def create_schedule(body: ScheduleRequest, services: ServicesDep) -> ScheduleSummary:
     """Make a schedule. It is due from now on. The caller must be allowed to submit the task."""
-    definition = _checked(body)
-    return describe(services.schedules.create(body.key, definition))
+    return describe(services.schedules.create(body.key, checked(body)))
 
 
 @router.get("/{key}", dependencies=[Reads], responses=problems(404))
@@ -57,7 +54,7 @@ def change_schedule(key: Key, body: ScheduleDefinition, services: ServicesDep) -
 
     A schedule of the application's code is changed there.
     """
-    return describe(services.schedules.change(key, _checked(body)))
+    return describe(services.schedules.change(key, checked(body)))
 
 
 @router.delete("/{key}", status_code=204, dependencies=[Operates], responses=problems(404, 409))
@@ -86,12 +83,3 @@ def run_schedule(key: Key, services: ServicesDep) -> RunResponse:
 
 def _whole(services: Platform, key: str) -> ScheduleView:
     return describe_whole(*services.schedules.show(key))
-
-
-def _checked(body: ScheduleDefinition) -> Definition:
-    """Return a definition whose times can be kept. Raises RequestValidationError for one whose times cannot."""
-    try:
-        return Definition.model_validate(body.model_dump(exclude={"key"}))
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False)
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in details]) from None

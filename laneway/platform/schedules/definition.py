@@ -5,10 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
+from laneway.platform.errors import PermanentError
 from laneway.platform.schedules.timing import ALL_DAYS, Timing, check_cron, zone
 from laneway.schemas.schedule import ScheduleDefinition
+
+
+class BadDefinition(PermanentError):
+    """The times of a schedule cannot be kept."""
+
+    title = "Bad schedule"
+
+    template = "The schedule cannot be kept: {problems}."
+    problems: str
 
 
 class Definition(ScheduleDefinition):
@@ -60,6 +70,22 @@ class Definition(ScheduleDefinition):
         if self.every is not None:
             return f"every {timedelta(seconds=self.every)}"
         return f"{self.cron} {self.timezone}"
+
+
+def checked(definition: ScheduleDefinition) -> Definition:
+    """Return a definition whose times can be kept. Raises BadDefinition."""
+    try:
+        return Definition.model_validate(definition.model_dump(include=set(Definition.model_fields)))
+    except ValidationError as error:
+        raise BadDefinition(problems_of(error)) from None
+
+
+def problems_of(error: ValidationError) -> str:
+    """What is wrong with a definition, in one text without the values."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'times'}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors(include_input=False)
+    )
 
 
 def firing_id(key: str, due: datetime) -> str:

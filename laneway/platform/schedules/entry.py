@@ -14,7 +14,7 @@ from laneway.platform.errors import ConfigError
 from laneway.platform.queues import queues
 from laneway.platform.registry import TaskRegistry
 from laneway.platform.schedules.celery_times import times_of
-from laneway.platform.schedules.definition import Definition
+from laneway.platform.schedules.definition import Definition, problems_of
 from laneway.schemas.schedule import DEFAULT_WINDOW, MAX_KEY, Missed, Overlap
 
 POLICY: Final = "laneway"
@@ -84,11 +84,7 @@ def definition_of(key: str, entry: dict[str, Any]) -> Definition:
             **entry.get(POLICY, {}),
         )
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'times'}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_input=False)
-        )
-        raise BadSchedule(key, f"{problems}.") from None
+        raise BadSchedule(key, f"{problems_of(error)}.") from None
     except (ValueError, TypeError, LookupError) as error:
         raise BadSchedule(key, f"{error}.") from error
 
