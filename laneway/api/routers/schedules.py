@@ -36,7 +36,9 @@ def list_schedules(services: ServicesDep) -> SchedulesResponse:
     return SchedulesResponse(schedules=[describe(row) for row in rows], beat_runs=services.schedule_watch.beat_runs())
 
 
-@router.post("", status_code=201, dependencies=[Operates], response_description="Made", responses=problems(403, 409))
+@router.post(
+    "", status_code=201, dependencies=[Operates], response_description="Made", responses=problems(403, 404, 409)
+)
 def create_schedule(body: ScheduleRequest, services: ServicesDep) -> ScheduleSummary:
     """Make a schedule. It is due from now on. The caller must be allowed to submit the task."""
     return describe(services.schedules.create(body.key, checked(body)))

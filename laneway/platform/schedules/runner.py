@@ -63,12 +63,12 @@ class ScheduleRunner:
         """
         with limit_waits(WAIT_SECONDS):
             if not self._hold():
-                self._broker.ping()
+                self._check_broker()
                 return None
             if monotonic() >= self._keep_at:
                 keep(self._database, self._entries)
                 self._keep_at = monotonic() + KEEP_EVERY
-            self._broker.ping()
+            self._check_broker()
             return self._fire_due()
 
     def close(self) -> None:
@@ -80,6 +80,14 @@ class ScheduleRunner:
     @property
     def _entries(self) -> Entries:
         return self._app.conf.beat_schedule or {}
+
+    def _check_broker(self) -> None:
+        """Raise BrokerUnavailable unless the broker takes messages."""
+        engine = self._broker.engine
+        if engine is None:
+            return self._broker.ping()
+        with self._broker.guarded():
+            return engine.check()
 
     def _hold(self) -> bool:
         led, self.leads = self.leads, self._lease.hold()

@@ -97,7 +97,7 @@ def test_a_schedule_of_the_code_is_paused_and_run_here_and_changed_there(api: Ap
         ({"timezone": "Mars"}, 422),
         ({"jitter": -1}, 422),
         ({"start": "2026-01-02T00:00:00Z", "end": "2026-01-01T00:00:00Z"}, 422),
-        ({"task": "no_such_task"}, 422),
+        ({"task": "no_such_task"}, 404),
         ({"task": "tell_about_alerts_task"}, 403),
         ({"payload": {"nonsense": 1}}, 422),
         ({"queue": "nowhere"}, 422),

@@ -15,7 +15,7 @@ from laneway.platform.db.queries.audit_log import AuditLogFilter
 from tests.fixtures.shell import Shell
 
 READS = {
-    "doctor",
+    *("doctor", "schedules list", "schedules show"),
     *("stats", "tasks list", "tasks show", "tasks attempts", "tasks follow", "search", "status", "active", "attempts"),
     *("watch", "workers", "alerts list", "dead list", "dead show", "dead groups", "queues list", "queues routes"),
     *("callbacks list", "callbacks show", "callbacks endpoints", "callbacks destinations", "workflows list"),
