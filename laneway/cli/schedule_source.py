@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from laneway.client import schedule_calls
 
 if TYPE_CHECKING:
-    from laneway.cli.api_source import Api
+    from laneway.client.calls import Call
     from laneway.platform.platform import Platform
     from laneway.schemas.schedule import (
         ScheduleDefinition,
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
         ScheduleSummary,
         ScheduleView,
     )
+
+
+T = TypeVar("T")
+
+
+class Sender(Protocol):
+    """Sends calls to an API."""
+
+    def send(self, call: Call[T]) -> T: ...
 
 
 class ScheduleSource(Protocol):
@@ -41,7 +50,7 @@ class ScheduleSource(Protocol):
 class ApiSchedules:
     """Asks the API."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Sender) -> None:
         self._api = api
 
     def listing(self) -> SchedulesResponse:
