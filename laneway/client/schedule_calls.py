@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from laneway.client.call_parts import adapter, part
 from laneway.client.calls import Call
 from laneway.schemas.schedule import (
@@ -38,9 +36,9 @@ def change_schedule(key: str, definition: ScheduleDefinition) -> Call[ScheduleSu
     return Call("PUT", _path(key), adapter(ScheduleSummary), _json(definition))
 
 
-def delete_schedule(key: str) -> Call[None]:
+def delete_schedule(key: str) -> Call[ScheduleSummary]:
     """`DELETE /schedules/{key}`. A repeat finds nothing."""
-    return Call("DELETE", _path(key), TypeAdapter(type(None)), repeatable=False)
+    return Call("DELETE", _path(key), adapter(ScheduleSummary), repeatable=False)
 
 
 def pause_schedule(key: str) -> Call[ScheduleSummary]:

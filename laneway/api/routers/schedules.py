@@ -59,10 +59,10 @@ def change_schedule(key: Key, body: ScheduleDefinition, services: ServicesDep) -
     return describe(services.schedules.change(key, checked(body)))
 
 
-@router.delete("/{key}", status_code=204, dependencies=[Operates], responses=problems(404, 409))
-def delete_schedule(key: Key, services: ServicesDep) -> None:
-    """Delete a schedule. The tasks that it has sent stay."""
-    services.schedules.delete(key)
+@router.delete("/{key}", dependencies=[Operates], responses=problems(404, 409))
+def delete_schedule(key: Key, services: ServicesDep) -> ScheduleSummary:
+    """Delete a schedule; returns it as it was. The tasks that it has sent stay."""
+    return describe(services.schedules.delete(key))
 
 
 @router.post("/{key}/pause", dependencies=[Operates], responses=problems(404))

@@ -69,7 +69,9 @@ class Firings:
         overlap = firing.definition.overlap
         if overlap is Overlap.QUEUE:
             self._broker.require_engine("the overlap policy `queue`")
-        unfinished = self._unfinished(firing.row.key) if overlap in (Overlap.SKIP, Overlap.REPLACE) else []
+        unfinished: Sequence[str] = ()
+        if overlap in (Overlap.SKIP, Overlap.REPLACE):
+            unfinished = self._unfinished(firing.row.key)
         if unfinished and overlap is Overlap.SKIP:
             self.settle(firing, SKIPPED, f"the task {unfinished[0]} of an earlier firing has not ended")
             return

@@ -114,8 +114,11 @@ class Schedules:
             record(session, "schedule.change", ("schedule", key), before=shown, after=_shown(definition))
             return row
 
-    def delete(self, key: str) -> None:
-        """Delete a schedule of operators. Its firings stay for 30 days. Raises NotFound, OfTheCode."""
+    def delete(self, key: str) -> StoredSchedule:
+        """Delete a schedule of operators; returns it as it was. Raises NotFound, OfTheCode.
+
+        Its firings stay for 30 days: one of the same key does not fire a due time again.
+        """
         with self._database.transaction() as session:
             row = _find(session, key, lock=True)
             if row.source == CODE:
@@ -124,6 +127,7 @@ class Schedules:
             session.delete(row)
             session.flush()
             record(session, "schedule.delete", ("schedule", key), before=None if before is None else _shown(before))
+            return row
 
     def pause(self, key: str) -> StoredSchedule:
         """Stop a schedule until it is resumed. Raises NotFound."""
