@@ -27,6 +27,7 @@ from laneway.api.routers import (
     metrics,
     outbound_webhooks,
     queues,
+    schedules,
     sessions,
     tasks,
     tokens,
@@ -38,7 +39,7 @@ from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
-    *(tasks, queues, maintenance, dead_letters, workflows, outbound_webhooks, destinations),
+    *(tasks, queues, maintenance, schedules, dead_letters, workflows, outbound_webhooks, destinations),
     *(alerts, audit_log, health, metrics, login, sessions, tokens),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""

@@ -63,6 +63,10 @@ COMMANDS: Final = {
     ),
     "dead": ("laneway.cli.dead_letters", "Dead letters: tasks that failed for good and are kept."),
     "queues": ("laneway.cli.queues", "Queues: show and set rate limits and limits of running tasks; pause and resume."),
+    "schedules": (
+        "laneway.cli.schedules",
+        "Schedules: list and show them, make and change them, pause, resume and run them.",
+    ),
     "callbacks": ("laneway.cli.webhooks", "Outbound webhooks: the log of deliveries, and their receivers."),
     "workflows": ("laneway.cli.workflows", "Workflows: start, show, signal, cancel and retry them."),
     "sessions": ("laneway.cli.sessions", "Sessions of people: list them, and end those of one person."),

@@ -30,6 +30,7 @@ from laneway.schemas.queue import QueueLimitsListResponse
 from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
+    from laneway.cli.schedule_source import ScheduleSource
     from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.platform.platform import Platform
     from laneway.schemas.alert import AlertView, ReceiverAnswer
@@ -197,6 +198,11 @@ class LocalSource:
     def change_dead_letters(self, action: str, selected: DeadLetterSelection) -> BulkActionResponse:
         change = getattr(self._platform.dead_letters, action)
         return bulk_action_view(change(selection_of(selected), dry_run=selected.dry_run, part=part_of(selected)))
+
+    def schedules(self) -> ScheduleSource:
+        from laneway.cli.schedule_source import LocalSchedules
+
+        return LocalSchedules(self._platform)
 
     # --- workflows
 

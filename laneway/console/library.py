@@ -11,6 +11,7 @@ from laneway.console.pages import (
     dead_letters,
     deliveries,
     overview,
+    schedules,
     task,
     tasks,
     unknown,
@@ -19,7 +20,20 @@ from laneway.console.pages import (
     workflows,
 )
 
-CONSOLE: Final = (assets, overview, tasks, task, dead_letters, workflows, workers, webhooks, deliveries, audit, access)
+CONSOLE: Final = (
+    assets,
+    overview,
+    tasks,
+    task,
+    dead_letters,
+    workflows,
+    schedules,
+    workers,
+    webhooks,
+    deliveries,
+    audit,
+    access,
+)
 """The modules with the console's routers."""
 LAST: Final = unknown
 """The module that comes after the pages of the application."""

@@ -6,10 +6,10 @@ require(
     "platform",
     (
         "alembic",
+        "cronsim",
         "httpx2",
         "pydantic",
         "pydantic_settings",
-        "redbeat",
         "sqlalchemy",
         "standardwebhooks",
         "structlog",

@@ -13,8 +13,6 @@ from weakref import WeakKeyDictionary
 from celery import Celery
 from celery.signals import import_modules, setup_logging, worker_init
 from kombu.entity import Exchange, Queue
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from laneway._masking import masked
 from laneway.installation import install
@@ -75,7 +73,7 @@ def configure_celery(
     declared = _declarations[app] = _Declarations(tuple(tasks), tuple(schedules), named_by, settings)
     own_serializers = _own_serializers(app)
     own_routes, own_schedule = _as_routes(app.conf.task_routes), dict(app.conf.beat_schedule or {})
-    app.conf.update(_broker(settings), **_tasks(settings), **_beat(settings, declared.schedules))
+    app.conf.update(_broker(settings), **_tasks(settings), **_beat(declared.schedules))
     app.conf.update(own_serializers)
     app.conf.task_routes = (_routes(app, settings), *own_routes)
     app.conf.beat_schedule = own_schedule | app.conf.beat_schedule
@@ -302,14 +300,11 @@ def _own_serializers(app: Celery) -> dict[str, Any]:
     return {"task_serializer": SIGNING_SERIALIZER, "accept_content": accepted, "result_accept_content": ["json"]}
 
 
-def _beat(config: Settings, schedules: Iterable[Schedule]) -> dict[str, Any]:
+def _beat(schedules: Iterable[Schedule]) -> dict[str, Any]:
     return {
         "beat_schedule": {entry.key: entry.as_celery() for entry in schedules},
         "beat_scheduler": "laneway.platform.schedules.scheduler:BeatScheduler",
         "beat_max_loop_interval": 2,
-        "redbeat_redis_url": config.redis.schedules_url,
-        "redbeat_lock_timeout": 10,
-        "redbeat_redis_options": {"socket_timeout": 3, "socket_connect_timeout": 3, "retry": Retry(NoBackoff(), 1)},
     }
 
 

@@ -43,6 +43,18 @@ def known_platform() -> Platform | None:
     return current_platform() if is_platform_known() else None
 
 
+def drop_inherited_platform() -> None:
+    """Make a forked child create a platform of its own: two processes must not share a connection.
+
+    The parent's database connections are dropped without being closed, because closing them would end them for the
+    parent as well. The delivery engine notices a fork by itself.
+    """
+    inherited = known_platform()
+    if inherited is not None and "database" in inherited.__dict__:
+        inherited.database.engine.dispose(close=False)
+    forget_platform()
+
+
 @contextmanager
 def platform_for_this_context(platform: object) -> Generator[None]:
     """While the block runs, an object is the platform of this thread or task of an event loop: for tests."""

@@ -26,7 +26,6 @@ NOISY = (
     "httpx",
     "httpx2",
     "openai",
-    "redbeat",
     "uvicorn.access",
 )
 """Loggers of which only warnings and errors are logged. Celery's lines about each task repeat ours, and contain texts

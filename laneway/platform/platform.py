@@ -56,6 +56,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.operations.bulk_tasks import BulkTasks
     from laneway.platform.operations.readiness import Readiness
     from laneway.platform.operations.retention import Retention
+    from laneway.platform.schedules.schedules import Schedules
     from laneway.platform.schedules.watch import ScheduleWatch
     from laneway.platform.webhooks.delivery_log import DeliveryLog
     from laneway.platform.webhooks.destinations import Destinations
@@ -320,12 +321,16 @@ class Platform:
         return Receivers(self.database, self._settings.alerts, public_url=self._settings.people.public_url)
 
     @cached_property
+    def schedules(self) -> Schedules:
+        from laneway.platform.schedules.schedules import Schedules
+
+        return Schedules(self._app, self.database, self.tasks)
+
+    @cached_property
     def schedule_watch(self) -> ScheduleWatch:
         from laneway.platform.schedules.watch import ScheduleWatch
 
-        if self.broker.engine is None:  # then Beat's Redis is not the broker
-            return ScheduleWatch(self._app)
-        return ScheduleWatch(self._app, guarded=self.broker.guarded)
+        return ScheduleWatch(self._app, self.database)
 
     def close(self) -> None:
         """Close the connections of this process."""

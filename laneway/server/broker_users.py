@@ -41,7 +41,7 @@ COMMANDS: Final = (
     *("-@dangerous", "-@admin", "-function", "-script|flush", "-script|kill", "-script|debug", "+info"),
 )
 """What every user may do with its keys. Nobody may read or change the server's configuration, its users, its clients,
-or empty a database. RedBeat and redis-py load their scripts with SCRIPT LOAD: without it Beat sends nothing."""
+or empty a database. redis-py loads scripts with SCRIPT LOAD: without it nothing is sent."""
 _QUEUES: Final = ("~laneway:*", "&laneway:*")
 _READ_QUEUES: Final = ("%R~laneway:*", "~laneway:{check}:limits", "&laneway:*")
 """The key `check` is in no queue: a process that connects writes there to see that the server takes commands."""
@@ -54,15 +54,14 @@ _OWN_QUEUES: Final = (
 _CONTROL: Final = "~laneway:fanout:*:celery.pidbox:once:*"
 """Where the server remembers that a control command was published."""
 _RESULTS: Final = ("~celery-*", "&celery-*")
-_READ_SCHEDULES: Final = "%R~redbeat:*"
 RIGHTS: Final[dict[str, tuple[str, ...]]] = {
-    "api": (*_QUEUES, *_RESULTS, _READ_SCHEDULES),
-    "worker": (*_QUEUES, *_RESULTS, _READ_SCHEDULES),
-    "beat": (*_READ_QUEUES, "~redbeat:*"),
+    "api": (*_QUEUES, *_RESULTS),
+    "worker": (*_QUEUES, *_RESULTS),
+    "beat": _READ_QUEUES,
     "flower": (*_READ_QUEUES, *_OWN_QUEUES, _CONTROL, "%R~celery-*", "&celery-*"),
-    "cli": (*_QUEUES, *_RESULTS, _READ_SCHEDULES),
+    "cli": (*_QUEUES, *_RESULTS),
 }
-"""Role → the keys and channels that it may use: queues, results (`celery-task-meta-…`), and Beat's schedule."""
+"""Role → the keys and channels that it may use: queues, and results (`celery-task-meta-…`)."""
 SENDS: Final = ("beat",)
 """These put tasks into the queues that are declared, and write no other key of the engine."""
 INTAKE: Final = ("worker", "cli")

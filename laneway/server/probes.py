@@ -8,14 +8,11 @@ from datetime import datetime, timedelta
 
 import httpx2
 from celery.utils.nodenames import host_format
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 from sqlalchemy.exc import SQLAlchemyError
 
 from laneway.platform.clock import now
-from laneway.platform.db.queries import workers
+from laneway.platform.db.queries import fleet_leases, schedules, workers
+from laneway.platform.db.queries.fleet_leases import Holding
 from laneway.platform.db.session import Database
 from laneway.platform.errors import DatabaseUnavailable
 from laneway.platform.settings import Settings
@@ -25,11 +22,8 @@ from laneway.server.valkey import embedded_host, server_pid
 Probe = Callable[[datetime], Awaitable[bool]]
 """Takes the time at which the process was started; returns whether it is ready; never raises."""
 
-BEAT_LOCK = "redbeat::lock"
-"""RedBeat's lock. The Beat process that holds it is the one that schedules."""
-
 STANDBY_AFTER = timedelta(seconds=12)
-"""A dead Beat's lock expires after 10 s. If the lock is still held after this time, our Beat is a standby."""
+"""Our Beat takes a dead Beat's lease over within this time. If another one still holds it, our Beat is a standby."""
 
 
 def broker_answers(settings: Settings) -> Probe:
@@ -77,25 +71,27 @@ def worker_reports(settings: Settings, nodename: str) -> Probe:
     return probe
 
 
-def beat_holds_lock(settings: Settings) -> Probe:
-    """Ready when the lock has changed hands since the start, or was held so long that its holder must be alive."""
-    first_tokens: dict[datetime, bytes | None] = {}
+def beat_leads_or_waits(settings: Settings) -> Probe:
+    """Ready when the lease has changed hands since the start, or another Beat has renewed it for a while."""
+    first_seen: dict[datetime, Holding | None] = {}
 
-    def lock_token() -> bytes | None:
-        client = Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            settings.redis.schedules_url, socket_timeout=2, retry=Retry(NoBackoff(), 0)
-        )
+    def holding() -> Holding | None:
+        database = Database(settings.storage.url)
         try:
-            return client.get(BEAT_LOCK)  # pyright: ignore[reportReturnType]
-        except RedisError:
+            with database.reading() as session:
+                return fleet_leases.read(session, schedules.LEASE)
+        except (DatabaseUnavailable, SQLAlchemyError):
             return None
         finally:
-            client.close()
+            database.close()
 
     async def probe(since: datetime) -> bool:
-        token = await asyncio.to_thread(lock_token)
-        first_token = first_tokens.setdefault(since, token)
-        return token is not None and (token != first_token or now() - since > STANDBY_AFTER)
+        found = await asyncio.to_thread(holding)
+        first = first_seen.setdefault(since, found)
+        if found is None:
+            return False
+        changed_hands = first is None or found.holder != first.holder
+        return changed_hands or (found != first and now() - since > STANDBY_AFTER)
 
     return probe
 

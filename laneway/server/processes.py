@@ -15,7 +15,7 @@ from laneway.platform.application import application
 from laneway.platform.queues import WorkerGroup, queues
 from laneway.platform.settings import Settings
 from laneway.server import flower_login
-from laneway.server.probes import Probe, beat_holds_lock, broker_answers, http_answers, web_address, worker_reports
+from laneway.server.probes import Probe, beat_leads_or_waits, broker_answers, http_answers, web_address, worker_reports
 from laneway.server.valkey import embedded_argv
 from laneway.server.worker_end import note_end_of_worker
 
@@ -74,7 +74,7 @@ def processes(settings: Settings, *, workers: Sequence[WorkerGroup] | None = Non
     """
     celery_processes = [
         *(_worker(settings, group) for group in workers or worker_groups()),
-        ManagedProcess("beat", celery("beat"), beat_holds_lock(settings), StopPlan(2), runs_code=True),
+        ManagedProcess("beat", celery("beat"), beat_leads_or_waits(settings), StopPlan(2), runs_code=True),
     ]
     return [
         *(_with_probes(process, settings, number) for number, process in enumerate(celery_processes)),

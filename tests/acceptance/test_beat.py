@@ -15,6 +15,7 @@ from kombu.entity import Queue
 from app.core.celery_app import celery_app
 from app.core.queues import QUEUES
 from beat_schedule import SCHEDULE
+from laneway.platform.db.queries import schedules
 from tests.fixtures.server_troubles import TROUBLES, Trouble, full
 from tests.fixtures.site import APP, START_SECONDS, Node, Site
 from tests.fixtures.waiting import wait_until
@@ -22,7 +23,7 @@ from tests.fixtures.waiting import wait_until
 Report = Callable[[str, object], None]
 
 TAKE_OVER = 15
-LOCK_SECONDS = 10
+LEASE_SECONDS = 10
 FAST_APP = "tests.fixtures.fast_beat:celery_app"
 TICKS = re.compile(r"Sending due task tick")
 
@@ -85,14 +86,14 @@ def test_every_schedule_names_a_task_and_a_queue_that_exist_and_expires() -> Non
         assert entry.expires > 0
 
 
-def test_the_schedule_of_the_platform_is_the_one_in_redis(site: Site) -> None:
+def test_the_schedules_of_the_application_are_those_in_the_database(site: Site) -> None:
     node = site.start("beat", "celery", "-A", APP, "beat")
-    with redis.Redis.from_url(site.valkey.url(0), decode_responses=True) as client:
-        keys = {f"redbeat:{entry.key}" for entry in SCHEDULE}
 
-        wait_until(lambda: keys <= set(client.keys("redbeat:*")), seconds=START_SECONDS)
+    def active() -> set[str]:
+        with site.services.database.reading() as session:
+            return {row.key for row in schedules.active(session)}
 
-        assert {"redbeat:tick"} & set(client.keys("redbeat:*")) == set()
+    wait_until(lambda: active() == {entry.key for entry in SCHEDULE}, seconds=START_SECONDS)
     assert node.stop() == 0
 
 
@@ -103,11 +104,13 @@ def test_beat_goes_on_while_the_broker_is_away_and_says_so_once(site: Site, figu
     site.valkey.kill()
     node.wait_for_output("The broker is away")
     before, away = ticks(node), time.monotonic()
-    wait_until(lambda: time.monotonic() > away + LOCK_SECONDS + 1 or node.ended, seconds=LOCK_SECONDS + 20)
+    wait_until(lambda: time.monotonic() > away + LEASE_SECONDS + 1 or node.ended, seconds=LEASE_SECONDS + 20)
     site.valkey.start()
     returned = time.monotonic()
     wait_until(lambda: ticks(node) >= before + 3, seconds=START_SECONDS)
-    figure("the broker was away for longer than Beat's lock: first ticks after", f"{time.monotonic() - returned:.1f} s")
+    figure(
+        "the broker was away for longer than Beat's lease: first ticks after", f"{time.monotonic() - returned:.1f} s"
+    )
 
     output = node.output()
     assert (output.count("The broker is away"), output.count("The broker is back")) == (1, 1)

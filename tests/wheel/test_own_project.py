@@ -30,7 +30,7 @@ __all__ = ["wheel"]
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("own-project")]
 
-LOADED = (*fork_server.LIBRARIES, *fork_server.OURS, "flower.command", "redbeat.schedulers")
+LOADED = (*fork_server.LIBRARIES, *fork_server.OURS, "flower.command")
 """What the processes of a platform import."""
 SECONDS = 240
 """For the start, or a restart, on a busy machine."""

@@ -13,4 +13,5 @@ worker_shutdown: Signal
 worker_shutting_down: Signal
 setup_logging: Signal
 import_modules: Signal
+beat_embedded_init: Signal
 beat_init: Signal

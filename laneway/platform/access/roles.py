@@ -25,7 +25,7 @@ class Role(StrEnum):
 SCOPES: Final[dict[Role, frozenset[str]]] = {
     Role.ADMIN: frozenset({Scope.ADMIN}),
     Role.OPERATOR: frozenset(
-        {Scope.READ, Scope.SUBMIT, Scope.OPERATE, Scope.QUEUES, Scope.DEAD, Scope.WEBHOOKS},
+        {Scope.READ, Scope.SUBMIT, Scope.OPERATE, Scope.QUEUES, Scope.SCHEDULES, Scope.DEAD, Scope.WEBHOOKS},
     ),
     Role.VIEWER: frozenset({Scope.READ}),
 }

@@ -19,6 +19,8 @@ class Scope(StrEnum):
     """Cancel and retry tasks, signal workflows."""
     QUEUES = "queues:operate"
     """Pause, resume and limit queues."""
+    SCHEDULES = "schedules:operate"
+    """Make, change, pause, resume and run schedules. To make one takes the right to submit its task, too."""
     DEAD = "dead:operate"
     """Requeue, discard and restore dead letters."""
     WEBHOOKS = "webhooks:manage"

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from celery import Celery
-from redbeat.schedulers import ensure_conf, get_redis
 from sqlalchemy import func, select
 
 from laneway.adopt.stock_lists import StockLists
 from laneway.doctor.fleet_rules import FleetFacts, QueueState, WorkerState
 from laneway.engine import QueueStats
 from laneway.platform import clock
-from laneway.platform.broker_errors import translated_errors
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import installation as installation_rows
 from laneway.platform.db.queries import workers as worker_rows
@@ -50,7 +48,7 @@ def collect_fleet(platform: Platform, app: Celery, *, version: str) -> FleetFact
         is_on_sqlite=platform.database.is_sqlite,
         broker_owner=_if_reachable(lambda: _owner(platform)),
         beat_runs=beat_runs,
-        schedules=len(app.conf.beat_schedule or ()) if _is_ours(app) else None,
+        schedules=platform.schedule_watch.count() if _is_ours(app) else None,
         standstills=standstills,
         unknown_queues=_if_reachable(lambda: [each.queue for each in platform.unknown_queues.look()]),
         stranded=_if_reachable(lambda: _stranded(platform)),
@@ -146,15 +144,11 @@ def _is_ours(app: Celery) -> bool:
 
 
 def _beat(platform: Platform, app: Celery) -> tuple[bool | None, list[str] | None]:
-    """Whether a Beat holds the lock of the schedule, and which schedules stand still."""
-    if not (_is_ours(app) and app.conf.beat_schedule):
+    """Whether a Beat leads, and which schedules stand still."""
+    if not _is_ours(app):
         return None, None
-    try:
-        with platform.broker.guarded() if platform.broker.engine is not None else translated_errors():
-            runs = bool(get_redis(app).exists(ensure_conf(app).lock_key))
-        return runs, [each.reason for each in platform.schedule_watch.standstills()]
-    except PlatformError:
-        return None, None
+    watch = platform.schedule_watch
+    return watch.beat_runs(), [each.reason for each in watch.standstills()]
 
 
 def _stranded(platform: Platform) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the library stores of a person: tasks, workflows, outbound webhooks, alerts, sessions, audit log."""
+"""What the library stores of a person: tasks, workflows, outbound webhooks, alerts, sessions, schedules, audit log."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from laneway.platform.db.models import (
     OutboundAttempt,
     OutboundDelivery,
     PersonSession,
+    StoredSchedule,
     TaskAttempt,
     TaskEvent,
     TaskRun,
@@ -46,6 +47,7 @@ class LibraryData:
     deliveries: set[str] = field(default_factory=set)
     alerts: set[int] = field(default_factory=set)
     sessions: set[str] = field(default_factory=set)
+    schedules: set[str] = field(default_factory=set)
     audit_entries: set[int] = field(default_factory=set)
 
     @property
@@ -57,6 +59,7 @@ class LibraryData:
             "outbound_webhooks": len(self.deliveries),
             "alerts": len(self.alerts),
             "sessions": len(self.sessions),
+            "schedules": len(self.schedules),
         }
 
 
@@ -76,6 +79,8 @@ def find(session: Session, subject: Subject) -> LibraryData:
     found.alerts.update(row[0] for row in alerts)
     sessions = rows_about(session, subject, (PersonSession.person,), returning=[PersonSession.digest])
     found.sessions.update(row[0] for row in sessions)
+    schedules = rows_about(session, subject, (StoredSchedule.definition,), returning=[StoredSchedule.key])
+    found.schedules.update(row[0] for row in schedules)
     contents = (AuditLogEntry.object_id, AuditLogEntry.before, AuditLogEntry.after)
     found.audit_entries.update(row[0] for row in rows_about(session, subject, contents, returning=[AuditLogEntry.seq]))
     for ids in batches(found.tasks | found.workflows | found.deliveries):
@@ -108,12 +113,13 @@ def _find_deliveries(session: Session, subject: Subject, found: LibraryData) -> 
 
 
 def remove(session: Session, found: LibraryData) -> None:
-    """Remove what is left in the database after the tasks: workflows, outbound webhooks, alerts, sessions."""
+    """Remove what is left after the tasks: workflows, outbound webhooks, alerts, sessions, schedules."""
     for key, found_ids in (
         (WorkflowRun.id, found.workflows),
         (OutboundDelivery.id, found.deliveries),
         (Alert.id, found.alerts),
         (PersonSession.digest, found.sessions),
+        (StoredSchedule.key, found.schedules),
     ):
         for ids in batches(found_ids):
             rows = delete(key.class_).where(key.in_(ids))  # pyright: ignore[reportArgumentType] - never an alias here

@@ -15,7 +15,7 @@ from celery.signals import (
 )
 
 from laneway.platform import tracing
-from laneway.platform.current import current_platform, forget_platform
+from laneway.platform.current import current_platform, drop_inherited_platform
 from laneway.platform.db.schema_versions import OldSchema
 from laneway.platform.errors import ConfigError, PlatformError
 from laneway.platform.execution.shutdown import announce_shutdown
@@ -104,12 +104,5 @@ def send_last_spans(**_: Any) -> None:
 
 @worker_process_init.connect
 def drop_inherited_connections(**_: Any) -> None:
-    """Make a forked child create a platform of its own: two processes must not share a connection.
-
-    The parent's database connections are dropped without being closed, because closing them would end them for the
-    parent as well. The delivery engine notices a fork by itself.
-    """
-    inherited = current_platform()
-    if "database" in inherited.__dict__:
-        inherited.database.engine.dispose(close=False)
-    forget_platform()
+    """A pool process makes connections of its own."""
+    drop_inherited_platform()

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from laneway._suggestion import suggest
 from laneway.platform import clock
 from laneway.platform.audit_log.recording import record
-from laneway.platform.db.queries import overview, person_sessions, search
+from laneway.platform.db.queries import overview, person_sessions, schedules, search
 from laneway.platform.db.queries import retention as repository
 from laneway.platform.db.queries.retention import FinishedTasks
 from laneway.platform.db.queries.search import Filter
@@ -36,6 +36,8 @@ KEEP_SAMPLES: Final = timedelta(days=8)
 """The console shows seven days."""
 KEEP_SESSIONS: Final = timedelta(days=30)
 """The longest SESSION_HOURS."""
+KEEP_FIRINGS: Final = timedelta(days=30)
+"""The last ten of each schedule stay."""
 BATCH: Final = 500
 """Rows in one transaction: few enough that other writers get their turn on SQLite."""
 MAX_CLEARED: Final = 10_000
@@ -148,6 +150,7 @@ class Retention:
             RetentionRule("alerts", repository.delete_alerts, KEEP_CLOSED_ALERTS),
             RetentionRule("workers", repository.delete_workers, KEEP_SILENT_WORKERS),
             RetentionRule("queue_samples", overview.delete_samples, KEEP_SAMPLES),
+            RetentionRule("schedule_firings", schedules.delete_firings, KEEP_FIRINGS),
             RetentionRule("sessions", person_sessions.delete_old, KEEP_SESSIONS),
         ]
 

@@ -2,7 +2,8 @@
 
 A process lives while its main loop turns. A worker that connects to a broker that is away, or that stops, is not in its
 loop, and lives: a restart would help nobody. A worker is ready while it fetches from a queue, and database and broker
-answer. Beat is ready while it holds the lock or waits for it, and the broker answers; it needs no database.
+answer. Beat is ready while it leads or waits until it may, and database and broker
+answer.
 """
 
 from __future__ import annotations

@@ -85,11 +85,6 @@ class RedisSettings(Group):
         return given.get_secret_value() if given else self._at(self.db_backend)
 
     @property
-    def schedules_url(self) -> str:
-        """Where Beat keeps its schedule and its lock: at the broker if that is a Redis, else at the result store."""
-        return self.broker_url if self.broker_url.startswith(("redis", "unix")) else self.result_url
-
-    @property
     def on_engine(self) -> bool:
         """True when the delivery engine is the broker: on Redis and Valkey, unless BROKER_TRANSPORT is `celery`."""
         return self.transport == "laneway" and _is_redis(self.broker_url)

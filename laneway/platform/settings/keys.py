@@ -18,7 +18,7 @@ class KeySettings(Group):
     every process needs the same file.
     """
     signing: Literal["require", "sign", "off"] | None = Field(None, alias="MESSAGE_SIGNING")
-    """`require`: messages, control commands and schedules that are not signed by us are refused. `sign`: they are
+    """`require`: messages and control commands that are not signed by us are refused. `sign`: they are
     signed, and nothing is refused. `off`: neither. Default: `require` with a key ring, else `off`; in production a
     process without a key ring does not start unless `off` is set.
     """

@@ -166,6 +166,30 @@ def no_destination(_api: Api) -> dict[str, Any]:
     return {}
 
 
+SWEEP = {"task": "cleanup_old_data_task", "cron": "0 3 * * *"}
+
+
+@audited("POST /schedules", "schedule.create")
+def new_schedule(_api: Api) -> dict[str, Any]:
+    return {"json": {"key": "sweep", **SWEEP}}
+
+
+@audited("PUT /schedules/{key}", "schedule.change")
+@audited("DELETE /schedules/{key}", "schedule.delete")
+@audited("POST /schedules/{key}/pause", "schedule.pause")
+@audited("POST /schedules/{key}/run", "schedule.run")
+def schedule(api: Api) -> dict[str, Any]:
+    assert api.http.post("/schedules", json={"key": "sweep", **SWEEP}).status_code == 201
+    return {"key": "sweep", "json": SWEEP}
+
+
+@audited("POST /schedules/{key}/resume", "schedule.resume")
+def paused_schedule(api: Api) -> dict[str, Any]:
+    made = schedule(api)
+    assert api.http.post("/schedules/sweep/pause").status_code == 200
+    return made
+
+
 @audited("POST /sessions/end", "person.end_sessions")
 def sessions(_api: Api) -> dict[str, Any]:
     return {"json": {"person": "ada@example.com"}}

@@ -15,12 +15,21 @@ from laneway.platform.db.queries.audit_log import AuditLogFilter
 from tests.fixtures.shell import Shell
 
 READS = {
-    "doctor",
+    *("doctor", "schedules list", "schedules show"),
     *("stats", "tasks list", "tasks show", "tasks attempts", "tasks follow", "search", "status", "active", "attempts"),
     "why",
     *("watch", "workers", "alerts list", "dead list", "dead show", "dead groups", "queues list", "queues routes"),
     *("callbacks list", "callbacks show", "callbacks endpoints", "callbacks destinations", "workflows list"),
-    *("workflows show", "workflows definitions", "sessions list", "tokens list", "keys list", "audit-log list"),
+    *(
+        "workflows show",
+        "workflows definitions",
+        "schedules list",
+        "schedules show",
+        "sessions list",
+        "tokens list",
+        "keys list",
+        "audit-log list",
+    ),
     *("audit-log verify", "audit-log prove", "webhooks list", "webhooks show", "webhooks stats", "webhooks mapping"),
 }
 ON_A_FILE = "it works on the file of the key ring alone, also on a machine without the database"
@@ -52,6 +61,11 @@ BY_SERVICE = {
     "dead retry": "dead_letter.requeue",
     "dead discard": "dead_letter.discard",
     "dead restore": "dead_letter.restore",
+    "schedules change": "schedule.change",
+    "schedules delete": "schedule.delete",
+    "schedules pause": "schedule.pause",
+    "schedules resume": "schedule.resume",
+    "schedules run": "schedule.run",
     "queues resume": "queue.resume",
     "queues limit": "queue.limit",
     "callbacks replay": "delivery.replay",
@@ -79,6 +93,10 @@ CALLS = {
     "cleanup": (("cleanup",), "history.cleanup"),
     "queues pause": (("queues", "pause", "crm"), "queue.pause"),
     "queues take-in": (("queues", "take-in", "elsewhere"), "queue.take_in"),
+    "schedules create": (
+        ("schedules", "create", "audited", "--task", "cleanup_old_data_task", "--cron", "0 3 * * *"),
+        "schedule.create",
+    ),
     "callbacks register": (("callbacks", "register", "audited", "https://audited.example/"), "destination.register"),
     "callbacks reencrypt": (("callbacks", "reencrypt"), "destination.reencrypt"),
     "tokens create": (("tokens", "create", "audited", "--scope", "leads"), "token.create"),

@@ -1,17 +1,14 @@
-"""The platform with a key ring: what others put into the broker never runs, also not by way of a row or a schedule."""
+"""The platform with a key ring: what others put into the broker never runs, also not by way of a row."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
-from redbeat.schedulers import get_redis
-from structlog.testing import capture_logs
 
 from laneway.engine import MessageState
 from laneway.platform.celery_app import configure_celery
@@ -21,8 +18,6 @@ from laneway.platform.errors import ConfigError, WrongState
 from laneway.platform.history.adoption import NOT_SIGNED
 from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.intake import Intake
-from laneway.platform.schedules import scheduler, stored_entry
-from laneway.platform.schedules.scheduler import BeatScheduler
 from laneway.platform.settings import Settings
 from laneway.platform.signing_check import check_signing
 from laneway.platform.task_messages import TaskMessages
@@ -121,37 +116,6 @@ def test_a_task_under_the_default_queue_is_signed_for_its_own_queue_only_if_it_w
     assert take(signed) == "ours"
     assert take(signed) is None
     assert [info.stored.message.task_id for info in signed.messages(QUEUE, MessageState.DEAD)] == ["forged"]
-
-
-def test_a_schedule_that_somebody_changed_is_not_sent_and_is_stored_again(
-    signed: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scheduler, "log", scheduler.logger("test"))
-    monkeypatch.setattr(stored_entry, "log", scheduler.logger("test"))
-    before = datetime.now(UTC) - timedelta(days=2)
-    entry = {"task": TASK, "schedule": timedelta(days=1), "last_run_at": before, "options": {"queue": QUEUE}}
-    signed.app.conf.beat_schedule = {"chore": entry}
-    beat = BeatScheduler(signed.app, max_interval=2)
-    try:
-        beat._has_lock()  # pyright: ignore[reportPrivateUsage] - takes it, and stores the schedule
-        client: Any = get_redis(signed.app)
-        definition = client.hget("redbeat:chore", "definition")
-        assert client.hget("redbeat:chore", "signature")
-        client.hset("redbeat:chore", "definition", definition.replace(TASK, "tell_about_alerts_task"))
-        stranger = {"name": "stranger", **{k: v for k, v in json.loads(definition).items() if k != "name"}}
-        client.hset("redbeat:stranger", "definition", json.dumps(stranger))
-        client.zadd("redbeat::schedule", {"redbeat:stranger": 0})
-        with capture_logs() as logs:
-            beat.tick()
-        sent = [info.stored.message for info in signed.messages(QUEUE)]
-        assert client.hget("redbeat:chore", "definition") == definition
-    finally:
-        beat.close()
-    assert {message.name for message in sent} <= {TASK}
-    assert len(sent) == 1
-    text = " ".join(str(entry["event"]) for entry in logs)
-    assert "redbeat:chore is not signed by us and is not sent: Its signature" in text
-    assert "redbeat:stranger is not signed by us and is not sent: It has no signature" in text
 
 
 def test_an_app_that_signs_with_celerys_own_serializer_keeps_it(platform_settings: Settings) -> None:

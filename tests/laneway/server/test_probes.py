@@ -10,17 +10,17 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-import redis
 from celery.utils.nodenames import host_format
 
 from app.core.settings import Settings
 from laneway.platform.clock import now
 from laneway.platform.db.migrate import upgrade
-from laneway.platform.db.models import Worker
+from laneway.platform.db.models import FleetLease, Worker
+from laneway.platform.db.queries.schedules import LEASE
 from laneway.platform.db.session import Database
 from laneway.platform.errors import ConfigError
 from laneway.server import health
-from laneway.server.probes import BEAT_LOCK, Probe, beat_holds_lock, broker_answers, http_answers, worker_reports
+from laneway.server.probes import Probe, beat_leads_or_waits, broker_answers, http_answers, worker_reports
 from laneway.server.valkey import embedded_argv
 from tests.fixtures.valkey import RedisUrls, free_port
 from tests.fixtures.waiting import wait_until
@@ -127,26 +127,36 @@ def test_a_worker_is_not_ready_before_the_tables_exist(make_settings: MakeSettin
     assert not is_ready(worker_reports(make_settings(), "worker@%h"))
 
 
-def test_beat_is_ready_when_the_lock_changes_hands(settings: Settings) -> None:
+def lease_of(settings: Settings, holder: str, renewals: int) -> None:
+    database = Database(settings.storage.url)
+    with database.transaction() as session:
+        session.merge(FleetLease(name=LEASE, holder=holder, renewals=renewals))
+    database.close()
+
+
+def test_beat_is_ready_when_the_lease_changes_hands(settings: Settings) -> None:
     async def answers() -> list[bool]:
-        probe, since = beat_holds_lock(settings), now()
-        with redis.Redis.from_url(settings.redis.broker_url) as client:
-            client.set(BEAT_LOCK, "held by a beat that was killed")
-            before = await probe(since)
-            client.set(BEAT_LOCK, "ours")
-            return [before, await probe(since)]
+        probe, since = beat_leads_or_waits(settings), now()
+        lease_of(settings, "a beat that was killed", 5)
+        before = await probe(since)
+        lease_of(settings, "ours", 6)
+        return [before, await probe(since)]
 
     assert asyncio.run(answers()) == [False, True]
 
 
-def test_beat_is_ready_as_a_standby_when_another_beat_keeps_the_lock(settings: Settings) -> None:
-    assert not is_ready(beat_holds_lock(settings), ago=60)
-    with redis.Redis.from_url(settings.redis.broker_url) as client:
-        client.set(BEAT_LOCK, "held by a beat on another machine")
+def test_beat_is_ready_as_a_standby_when_another_beat_renews_the_lease(settings: Settings) -> None:
+    async def answers(ago: float) -> list[bool]:
+        probe, since = beat_leads_or_waits(settings), now() - timedelta(seconds=ago)
+        before = await probe(since)
+        lease_of(settings, "a beat on another machine", 6)
+        return [before, await probe(since)]
 
-    assert not is_ready(beat_holds_lock(settings), ago=5)
-    assert is_ready(beat_holds_lock(settings), ago=60)
+    lease_of(settings, "a beat on another machine", 5)
+    assert asyncio.run(answers(5)) == [False, False]
+    lease_of(settings, "a beat on another machine", 5)
+    assert asyncio.run(answers(60)) == [False, True]
 
 
-def test_beat_is_not_ready_without_a_broker(make_settings: MakeSettings) -> None:
-    assert not is_ready(beat_holds_lock(make_settings(REDIS_PORT=str(free_port()))), ago=60)
+def test_beat_is_not_ready_before_the_tables_exist(make_settings: MakeSettings) -> None:
+    assert not is_ready(beat_leads_or_waits(make_settings()), ago=60)

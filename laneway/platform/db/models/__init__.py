@@ -8,6 +8,7 @@ from laneway.platform.db.models.outbound_destinations import OutboundDestination
 from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, OutboundDelivery, OutboundEndpoint
 from laneway.platform.db.models.queues import QueueLimit
 from laneway.platform.db.models.samples import QueueSample
+from laneway.platform.db.models.schedules import ScheduleFiring, StoredSchedule
 from laneway.platform.db.models.tasks import (
     Alert,
     FleetLease,
@@ -38,6 +39,8 @@ __all__ = [
     "PersonSession",
     "QueueLimit",
     "QueueSample",
+    "ScheduleFiring",
+    "StoredSchedule",
     "TaskAttempt",
     "TaskEvent",
     "TaskRun",

@@ -180,6 +180,8 @@ class FleetLease(Base):
     holder: Mapped[str] = mapped_column(String(255))
     renewals: Mapped[int] = mapped_column(BigInteger)
     """Counts up at each renewal. A holder whose count stands still is dead."""
+    renewed_at: Mapped[datetime | None]
+    """By the clock of its holder, for people and reports. None: it is of an older version."""
 
 
 class Alert(Base):

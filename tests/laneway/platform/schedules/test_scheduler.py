@@ -1,57 +1,74 @@
-"""Beat's scheduler while the broker goes away, comes back, forgets, or has another Beat."""
+"""Beat's scheduler while servers go away and come back, clocks are set, and another Beat takes over."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 import redis
-from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
 from structlog.testing import capture_logs
 
-from laneway.platform.schedules import scheduler as module
+from app.services.container import Services
+from laneway.platform import clock
+from laneway.platform.current import platform_for_this_context
+from laneway.platform.db.models import ScheduleFiring, StoredSchedule
+from laneway.platform.db.queries import schedules as queries
+from laneway.platform.errors import DatabaseUnavailable
+from laneway.platform.operations.fleet_lease import FleetLease
+from laneway.platform.schedules import firing, keeping, runner, scheduler
 from laneway.platform.schedules.scheduler import RETRY_SECONDS, BeatScheduler
-from tests.fixtures.platform import Platform
+from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.server_troubles import Trouble, full, no_replicas, replica
 from tests.fixtures.waiting import wait_until
 
-DAILY = timedelta(days=1)
+DAY = 86_400
 Make = Callable[[], BeatScheduler]
+pytestmark = pytest.mark.usefixtures("movable_clock")
 
 
 @pytest.fixture
-def make(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Generator[Make]:
-    """Makes a Beat with one entry, which is due now and then each day."""
-    app: Any = platform.app
-    monkeypatch.setattr(module, "log", module.logger("test"))
-    app.conf.beat_schedule = {"chore": daily("maintenance")}
+def make(platform: Platform, services: Services, monkeypatch: pytest.MonkeyPatch) -> Generator[Make]:
+    """Makes a Beat with one schedule, which is due each day."""
+    for module in (scheduler, runner, firing, keeping):
+        monkeypatch.setattr(module, "log", module.logger("test"))
+    monkeypatch.setattr(runner, "KEEP_EVERY", 0.0)
+    platform.app.conf.beat_schedule = {"chore": daily("maintenance")}  # pyright: ignore[reportAttributeAccessIssue]
     platform.broker.prepare()
     made: list[BeatScheduler] = []
 
     def make_one() -> BeatScheduler:
-        made.append(BeatScheduler(app, max_interval=2))
+        made.append(BeatScheduler(platform.app, max_interval=2))
         return made[-1]
 
-    yield make_one
-    for beat in made:
-        beat.close()
+    with platform_for_this_context(services):
+        yield make_one
+        for beat in made:
+            beat.close()
 
 
-def daily(queue: str) -> dict[str, Any]:
-    """An entry that is due now and then each day."""
-    before = datetime.now(UTC) - 2 * DAILY
-    return {"task": "cleanup_old_data_task", "schedule": DAILY, "last_run_at": before, "options": {"queue": queue}}
+def daily(queue: str, **policy: Any) -> dict[str, Any]:
+    entry = {"task": "cleanup_old_data_task", "schedule": timedelta(days=1), "options": {"queue": queue}}
+    return entry | ({"laneway": policy} if policy else {})
+
+
+def stored(platform: Platform, key: str = "chore") -> StoredSchedule:
+    with platform.database.reading() as session:
+        found = queries.find(session, key)
+    assert found is not None
+    return found
+
+
+def outcomes(platform: Platform, key: str = "chore") -> list[str]:
+    """What became of the firings, the last one first."""
+    with platform.database.reading() as session:
+        return [each.outcome for each in queries.last_firings(session, key)]
 
 
 def sent(platform: Platform) -> int:
     return len(platform.messages("maintenance"))
-
-
-def last_run_at(beat: BeatScheduler) -> datetime | None:
-    return RedBeatSchedulerEntry.from_key("redbeat:chore", app=beat.app).last_run_at
 
 
 @contextmanager
@@ -63,10 +80,34 @@ def away(platform: Platform) -> Generator[None]:
         platform.valkey.start()
 
 
-def test_what_came_due_while_the_broker_was_away_is_sent_once_when_it_is_back(platform: Platform, make: Make) -> None:
+def test_a_schedule_fires_once_under_an_id_of_its_key_and_time(
+    platform: Platform, make: Make, movable_clock: MovableClock
+) -> None:
+    beat = make()
+    for _ in range(3):
+        beat.tick()
+    assert sent(platform) == 0
+    movable_clock.forward(DAY)
+    for _ in range(3):
+        beat.tick()
+
+    (message,) = platform.messages("maintenance")
+    midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    assert message.stored.message.task_id == f"schedule:chore:{midnight:%Y-%m-%d}T00:00:00Z"
+    row = platform.row(message.stored.message.task_id)
+    assert (row.name, row.queue) == ("cleanup_old_data_task", "maintenance")
+    assert stored(platform).last_due_at == midnight
+
+
+def test_what_came_due_while_the_broker_was_away_is_sent_once_when_it_is_back(
+    platform: Platform, make: Make, movable_clock: MovableClock
+) -> None:
+    beat = make()
+    beat.tick()
     with away(platform), capture_logs() as logs:
-        beat = make()
+        movable_clock.forward(3 * DAY)
         assert [beat.tick() for _ in range(3)] == [RETRY_SECONDS] * 3
+        assert beat.problem == "The broker cannot be used."
     assert [entry["event"].startswith("The broker is away. Beat goes on") for entry in logs] == [True]
 
     with capture_logs() as logs:
@@ -74,209 +115,214 @@ def test_what_came_due_while_the_broker_was_away_is_sent_once_when_it_is_back(pl
             beat.tick()
 
     assert sent(platform) == 1
+    assert beat.problem is None
     assert sum(entry["event"].startswith("The broker is back after") for entry in logs) == 1
 
 
-def test_an_entry_that_was_marked_as_sent_when_the_broker_went_away_is_sent_once_when_it_is_back(
-    platform: Platform, make: Make, monkeypatch: pytest.MonkeyPatch
+def test_a_task_whose_broker_went_away_while_it_was_sent_is_sent_by_the_relay(
+    platform: Platform, make: Make, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beat = make()
-    reserve = beat.reserve
+    beat.tick()
+    movable_clock.forward(DAY)
+    add_firing = queries.add_firing
 
-    def reserve_and_lose_the_broker(entry: RedBeatSchedulerEntry) -> RedBeatSchedulerEntry:
-        reserved = reserve(entry)
+    def add_and_lose_the_broker(*arguments: Any, **values: Any) -> bool:
         platform.valkey.stop()
-        return reserved
+        return add_firing(*arguments, **values)
 
-    monkeypatch.setattr(beat, "reserve", reserve_and_lose_the_broker)
-    assert beat.tick() == RETRY_SECONDS
-    platform.valkey.start()
-    assert last_run_at(beat) is not None
-
-    for _ in range(3):
+    with monkeypatch.context() as patched:
+        patched.setattr(queries, "add_firing", add_and_lose_the_broker)
         beat.tick()
-
+    platform.valkey.start()
+    assert outcomes(platform) == ["sent"]
+    movable_clock.forward(10)
+    wait_until(lambda: platform.tasks.outbox.relay() or sent(platform), seconds=20)
+    beat.tick()
     assert sent(platform) == 1
 
 
-def test_an_entry_whose_mark_was_lost_with_the_broker_is_sent_once(
-    platform: Platform, make: Make, monkeypatch: pytest.MonkeyPatch
+def test_while_the_database_is_away_beat_says_so_once_and_goes_on(
+    platform: Platform, make: Make, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beat = make()
-    reserve = beat.reserve
+    beat.tick()
+    movable_clock.forward(DAY)
 
-    def lose_the_broker_and_reserve(entry: RedBeatSchedulerEntry) -> RedBeatSchedulerEntry:
-        monkeypatch.setattr(beat, "reserve", reserve)
-        platform.valkey.stop()
-        return reserve(entry)
+    def refuse(_lease: FleetLease) -> bool:
+        raise DatabaseUnavailable("it does not answer")
 
-    monkeypatch.setattr(beat, "reserve", lose_the_broker_and_reserve)
-    assert beat.tick() == RETRY_SECONDS
-    platform.valkey.start()
-
-    for _ in range(3):
-        beat.tick()
-
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(FleetLease, "hold", refuse)
+        assert [beat.tick() for _ in range(3)] == [RETRY_SECONDS] * 3
+        assert beat.problem == "The database cannot be used."
+    assert [entry["event"].startswith("The database is away. Beat goes on") for entry in logs] == [True]
+    beat.tick()
     assert sent(platform) == 1
 
 
-def test_one_beat_sends_and_the_other_takes_over_when_it_stops_or_stands_still(platform: Platform, make: Make) -> None:
+def test_one_beat_sends_and_the_other_takes_over_when_it_stops_or_stands_still(
+    platform: Platform, make: Make, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "LEASE_SECONDS", 1.0)
     first, second = make(), make()
-    first.lock_timeout = 1
     first.tick()
     with capture_logs() as logs:
         assert [second.tick(), second.tick()] == [second.max_interval] * 2
-    assert [entry["event"] for entry in logs] == ["Another Beat sends the schedules; this one waits for its lock."]
+    lines = [entry["event"] for entry in logs]
+    assert lines == ["Another Beat sends the schedules; this one waits for its lease."]
 
-    wait_until(lambda: second.tick() and second.lock is not None, seconds=20)  # the first one stands still
-    assert first.tick() == first.max_interval
-    assert first.lock is None
+    movable_clock.forward(DAY)
+    wait_until(lambda: second.tick() and second.leads, seconds=20)  # the first one stands still
+    first.tick()
+    assert (first.leads, second.leads, sent(platform)) == (False, True, 1)
     second.close()
+    movable_clock.forward(DAY)
     first.tick()
-
-    assert first.lock is not None
-    assert sent(platform) == 1
+    assert (first.leads, sent(platform)) == (True, 2)
 
 
-def test_a_beat_that_waits_for_the_lock_is_ready_again_when_the_broker_is_back(platform: Platform, make: Make) -> None:
-    first, second = make(), make()
-    first.tick()
-    with away(platform):
-        assert [first.tick(), second.tick()] == [RETRY_SECONDS] * 2
-    assert second.problem == "The broker cannot be used."
+def test_two_beats_that_act_at_the_same_time_send_once(
+    platform: Platform, make: Make, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FleetLease, "hold", lambda _self: True)  # pyright: ignore[reportUnknownLambdaType]
+    beats = [make(), make()]
+    for beat in beats:
+        beat.tick()
+    movable_clock.forward(DAY)
+    decide = runner.decide
 
-    first.tick()
-    assert second.tick() == second.max_interval
+    def decide_while_the_other_acts(*arguments: Any, **values: Any) -> Any:
+        decision = decide(*arguments, **values)
+        monkeypatch.setattr(runner, "decide", decide)
+        beats[1].tick()
+        return decision
 
-    assert second.lock is None
-    assert second.problem is None
+    monkeypatch.setattr(runner, "decide", decide_while_the_other_acts)
+    beats[0].tick()
+    assert (sent(platform), outcomes(platform)) == (1, ["sent"])
 
 
-def test_a_schedule_that_the_broker_lost_is_stored_again_and_is_due_as_before(platform: Platform, make: Make) -> None:
+@pytest.mark.parametrize("back", [DAY * 5, DAY // 2], ids=["days", "hours"])
+def test_a_clock_that_is_set_back_sends_nothing_twice(
+    back: int, platform: Platform, make: Make, movable_clock: MovableClock
+) -> None:
     beat = make()
     beat.tick()
-    at = last_run_at(beat)
-    assert sent(platform) == 1
-
-    platform.valkey.flush(0)
+    movable_clock.forward(DAY)
     beat.tick()
-
-    assert sent(platform) == 0
-    assert last_run_at(beat) == at
-
-
-def check_now(beat: BeatScheduler, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Tick as if it were time to look at the stored schedule; returns what Beat logs."""
-    monkeypatch.setattr(beat, "_check_at", 0.0)
+    movable_clock.forward(-back)
     with capture_logs() as logs:
         beat.tick()
-    return [entry["event"] for entry in logs]
+    lines = [entry["event"] for entry in logs if entry["log_level"] == "error"]
+    assert all("a clock was ahead" in line for line in lines)
+    for _ in range(back // DAY + 2):
+        movable_clock.forward(DAY // 2)
+        beat.tick()
+        beat.tick()
+    with platform.database.reading() as session:
+        fired: list[datetime] = [each.due_at for each in queries.last_firings(session, "chore")]
+    assert (
+        len(set(fired))
+        == len(fired)
+        == len({message.stored.message.task_id for message in platform.messages("maintenance")})
+    )
+    assert len(platform.messages("maintenance")) == len(fired)
 
 
-@pytest.mark.parametrize("in_memory", [True, False], ids=["this Beat sent it", "another Beat sent it"])
-def test_a_mark_of_a_clock_that_was_ahead_is_corrected(
-    platform: Platform, make: Make, monkeypatch: pytest.MonkeyPatch, *, in_memory: bool
+def test_a_schedule_that_a_clock_ahead_has_settled_is_due_again(
+    platform: Platform, make: Make, movable_clock: MovableClock
 ) -> None:
     beat = make()
     beat.tick()
-    ahead = datetime.now(UTC) + 2 * DAILY
-    entry = RedBeatSchedulerEntry.from_key("redbeat:chore", app=beat.app)
-    entry.reschedule(last_run_at=ahead)
-    if in_memory:
-        monkeypatch.setitem(beat._last_run_at, "chore", ahead)  # pyright: ignore[reportPrivateUsage]
-
-    (line,) = check_now(beat, monkeypatch)
-
-    assert line.startswith("chore is marked as sent at ")
-    assert "a clock was ahead" in line
-    corrected = last_run_at(beat)
-    assert corrected is not None
-    assert abs(datetime.now(UTC) - corrected) < timedelta(minutes=1)
-    platform.valkey.flush(0)
-    check_now(beat, monkeypatch)  # what is stored again does not come from the clock that was ahead
-    assert (last_run_at(beat) or ahead) < datetime.now(UTC)
-
-
-def test_a_small_difference_between_two_clocks_is_left_alone(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    beat = make()
+    with platform.database.transaction() as session:
+        row = queries.find(session, "chore", lock=True)
+        assert row is not None
+        row.decided_until = row.next_at = clock.now() + timedelta(days=400)
+    with capture_logs() as logs:
+        beat.tick()
+    (line,) = [entry["event"] for entry in logs if entry["log_level"] == "error"]
+    assert line.startswith("chore is settled until ") and "a clock was ahead" in line
+    movable_clock.forward(DAY)
     beat.tick()
-    ahead = datetime.now(UTC) + timedelta(seconds=20)
-    RedBeatSchedulerEntry.from_key("redbeat:chore", app=beat.app).reschedule(last_run_at=ahead)
-    assert check_now(beat, monkeypatch) == []
-    assert last_run_at(beat) == ahead
-
-
-@pytest.mark.parametrize("what", ["the entry", "its place in the schedule", "the entry alone", "all", "its definition"])
-def test_an_entry_that_somebody_deleted_or_damaged_is_stored_again_and_is_due_as_before(
-    what: str, platform: Platform, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    beat = make()
-    beat.tick()
-    at, client = last_run_at(beat), get_redis(beat.app)
-    if what in ("the entry", "the entry alone"):
-        client.delete("redbeat:chore")
-    if what in ("the entry", "its place in the schedule"):
-        client.zrem("redbeat::schedule", "redbeat:chore")
-    if what == "its definition":
-        client.hset("redbeat:chore", "definition", "[not JSON")
-    if what == "all":
-        client.delete("redbeat:chore", "redbeat::schedule", "redbeat::statics")
-
-    assert any(line.startswith("Stored again") for line in check_now(beat, monkeypatch))
-
-    assert last_run_at(beat) == at
-    assert client.zscore("redbeat::schedule", "redbeat:chore") is not None
-    assert check_now(beat, monkeypatch) == []
     assert sent(platform) == 1
 
 
-def test_a_damaged_entry_of_somebody_else_stops_neither_beat_nor_the_other_entries(
-    platform: Platform, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_difference_between_two_clocks_is_left_alone(platform: Platform, make: Make) -> None:
     beat = make()
     beat.tick()
-    client = get_redis(beat.app)
-    client.hset("redbeat:strange", mapping={"definition": '{"name": "strange", "schedule": 5}', "meta": "[]"})
-    client.zadd("redbeat::schedule", {"redbeat:strange": 0})
-    client.delete("redbeat:chore")
-    monkeypatch.setattr(beat, "_last_run_at", {})
-    before = datetime.now(UTC) - 2 * DAILY
-    beat.app.conf.beat_schedule["chore"]["last_run_at"] = before
-
-    check_now(beat, monkeypatch)
+    ahead = clock.now() + timedelta(seconds=20)
+    with platform.database.transaction() as session:
+        row = queries.find(session, "chore", lock=True)
+        assert row is not None
+        row.decided_until = ahead
     beat.tick()
-
-    assert client.zscore("redbeat::schedule", "redbeat:chore") is not None
-    assert sent(platform) == 2
+    assert stored(platform).decided_until == ahead
 
 
 @pytest.mark.parametrize("trouble", [no_replicas, replica, full])
-def test_what_came_due_while_the_server_refused_is_sent_once(trouble: Trouble, platform: Platform, make: Make) -> None:
+def test_what_came_due_while_the_server_refused_is_sent_once(
+    trouble: Trouble, platform: Platform, make: Make, movable_clock: MovableClock
+) -> None:
     beat = make()
+    beat.tick()
+    movable_clock.forward(DAY)
     with redis.Redis(port=platform.valkey.port) as admin, trouble(admin, platform.valkey.folder):
-        assert [beat.tick() for _ in range(3)] == [RETRY_SECONDS] * 3
-    for _ in range(3):
-        beat.tick()
+        for _ in range(3):
+            beat.tick()
+    movable_clock.forward(10)
+    wait_until(lambda: beat.tick() and (platform.tasks.outbox.relay() or sent(platform)), seconds=20)
+    beat.tick()
     assert sent(platform) == 1
 
 
-def test_an_entry_that_cannot_be_sent_stops_neither_beat_nor_the_other_entries(
-    platform: Platform, make: Make, monkeypatch: pytest.MonkeyPatch
+def test_a_schedule_that_cannot_be_sent_stops_neither_beat_nor_the_others(
+    platform: Platform, make: Make, movable_clock: MovableClock
 ) -> None:
     app: Any = platform.app
-    app.conf.beat_schedule |= {"a-bad": daily("no such queue"), "b-full": daily("analytics")}
-    platform.engine.set_max_size("analytics", 0)
+    app.conf.beat_schedule |= {
+        "a-bad": daily("no such queue"),
+        "b-strange": daily("analytics") | {"schedule": "each full moon"},
+        "c-zone": daily("analytics", timezone="Mars"),
+    }
     beat = make()
-
-    with capture_logs() as logs:
-        for _ in range(2):
-            beat.tick()
-
+    beat.tick()
+    with platform.database.transaction() as session:
+        session.add(
+            StoredSchedule(
+                key="damaged",
+                source="operator",
+                definition={"cron": []},
+                decided_until=clock.now(),
+                next_at=clock.now(),
+                changed_at=clock.now(),
+            )
+        )
+    movable_clock.forward(DAY)
+    for _ in range(2):
+        beat.tick()
     assert sent(platform) == 1
-    assert sorted(entry["event"].partition(":")[0] for entry in logs if entry["log_level"] == "error") == [
-        "Due task a-bad not sent",
-        "Due task b-full refused",
-    ]
+    assert outcomes(platform, "a-bad") == ["refused"]
+    assert (stored(platform, "a-bad").problem or "").startswith("UnknownQueue: ")
+    assert "str cannot be kept" in (stored(platform, "b-strange").problem or "")
+    assert "no time zone 'Mars'" in (stored(platform, "c-zone").problem or "")
+    assert "cannot be read" in (stored(platform, "damaged").problem or "")
+
+
+def test_a_task_of_celery_is_sent_as_celery_does(platform: Platform, make: Make, movable_clock: MovableClock) -> None:
+    app: Any = platform.app
+    options = {"queue": "maintenance", "priority": 2}
+    app.conf.beat_schedule = {
+        "plain": {"task": "plain", "schedule": timedelta(days=1), "args": (1,), "options": options}
+    }
+    beat = make()
+    beat.tick()
+    movable_clock.forward(DAY)
+    beat.tick()
+    beat.tick()
+    (message,) = platform.messages("maintenance")
+    assert message.stored.message.name == "plain"
+    assert message.stored.message.task_id.startswith("schedule:plain:")
 
 
 def test_a_beat_that_stops_while_the_broker_is_away_ends_without_an_error(platform: Platform, make: Make) -> None:
@@ -285,4 +331,43 @@ def test_a_beat_that_stops_while_the_broker_is_away_ends_without_an_error(platfo
     with away(platform), capture_logs() as logs:
         beat.close()
         beat.close()
-    assert [entry["log_level"] for entry in logs] == ["warning"]
+    assert logs == []
+
+
+def test_a_signal_within_a_tick_ends_it_and_leaves_the_firing_to_the_next_beat(
+    platform: Platform, make: Make, movable_clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat = make()
+    beat.tick()
+    movable_clock.forward(DAY)
+    add_firing = queries.add_firing
+
+    def add_and_get_a_signal(*arguments: Any, **values: Any) -> bool:
+        add_firing(*arguments, **values)
+        beat.close()  # as Celery's handler of SIGTERM does
+        raise SystemExit
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit):
+        patched.setattr(queries, "add_firing", add_and_get_a_signal)
+        beat.tick()
+    beat.close()
+    assert outcomes(platform) == []
+    other = make()
+    other.tick()
+    assert (other.leads, outcomes(platform), sent(platform)) == (True, ["sent"], 1)
+
+
+def test_firings_are_kept_by_schedule(platform: Platform) -> None:
+    now = clock.now()
+    with platform.database.transaction() as session:
+        for key, number in (("often", 30), ("rare", 5)):
+            for n in range(number):
+                at = now - timedelta(days=n)
+                queries.add_firing(session, schedule=key, due_at=at, outcome="sent", decided_at=at)
+        assert queries.delete_firings(session, before=now - timedelta(days=4.5), limit=12) == 12
+        assert queries.delete_firings(session, before=now - timedelta(days=4.5), limit=12) == 8
+        assert queries.delete_firings(session, before=now - timedelta(days=4.5), limit=12) == 0
+        assert len(queries.last_firings(session, "often", limit=99)) == 10
+        assert len(queries.last_firings(session, "rare", limit=99)) == 5
+        assert not queries.add_firing(session, schedule="rare", due_at=now, outcome="sent", decided_at=now)
+        assert session.get(ScheduleFiring, ("rare", now)) is not None

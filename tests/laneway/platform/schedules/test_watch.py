@@ -1,18 +1,22 @@
-"""What stands still in Beat's schedule, and the alert about it."""
+"""What stands still among the schedules, and the alert about it."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from redbeat.schedulers import RedBeatSchedulerEntry, get_redis
 
+from app.services.container import Services
+from laneway.platform import clock
+from laneway.platform.current import platform_for_this_context
+from laneway.platform.db.models import StoredSchedule
+from laneway.platform.db.queries import schedules as queries
 from laneway.platform.schedules.scheduler import BeatScheduler
 from laneway.platform.schedules.watch import GRACE, ScheduleWatch, Standstill
 from tests.fixtures.alerts import alerts_of
-from tests.fixtures.platform import Platform
+from tests.fixtures.platform import MovableClock, Platform
 
 HOURLY = timedelta(hours=1)
 
@@ -25,46 +29,62 @@ def watch(platform: Platform) -> ScheduleWatch:
         for name, queue in (("first", "maintenance"), ("second", "analytics"))
     }
     platform.broker.prepare()
-    return ScheduleWatch(app)
+    return ScheduleWatch(app, platform.database)
 
 
 @pytest.fixture
-def beat(watch: ScheduleWatch, platform: Platform) -> Generator[BeatScheduler]:
-    """A Beat that has stored the schedule and holds the lock."""
+def beat(watch: ScheduleWatch, platform: Platform, services: Services) -> Generator[BeatScheduler]:
+    """A Beat that has stored the schedules and leads."""
     beat = BeatScheduler(platform.app, max_interval=2)
-    beat.tick()
-    yield beat
-    beat.close()
+    with platform_for_this_context(services):
+        beat.tick()
+        yield beat
+        beat.close()
 
 
-def sent_at(beat: BeatScheduler, name: str, at: datetime) -> None:
-    RedBeatSchedulerEntry.from_key(f"redbeat:{name}", app=beat.app).reschedule(last_run_at=at)
+def due_at(platform: Platform, name: str, at: datetime) -> None:
+    """Make a schedule due since then."""
+    change(platform, name, next_at=at, decided_until=at - HOURLY)
 
 
-def test_nothing_stands_still_while_beat_sends(watch: ScheduleWatch, beat: BeatScheduler) -> None:
+def change(platform: Platform, name: str, **values: Any) -> None:
+    with platform.database.transaction() as session:
+        row = queries.find(session, name, lock=True)
+        assert row is not None
+        for column, value in values.items():
+            setattr(row, column, value)
+
+
+def test_nothing_stands_still_while_beat_sends(watch: ScheduleWatch, beat: BeatScheduler, platform: Platform) -> None:
     assert watch.standstills() == []
-    sent_at(beat, "first", datetime.now(UTC) - HOURLY - GRACE / 2)  # due, and not yet late
+    due_at(platform, "first", clock.now() - GRACE / 2)  # due, and not yet late
     assert watch.standstills() == []
 
 
-def test_an_entry_that_was_due_and_was_not_sent_is_named(watch: ScheduleWatch, beat: BeatScheduler) -> None:
-    sent_at(beat, "first", datetime.now(UTC) - HOURLY - timedelta(minutes=10))
+def test_a_schedule_that_was_due_and_was_not_sent_is_named(
+    watch: ScheduleWatch, beat: BeatScheduler, platform: Platform
+) -> None:
+    due_at(platform, "first", clock.now() - timedelta(minutes=10))
     (found,) = watch.standstills()
     assert found == Standstill("first", "the schedule 'first' has been due for 10 minutes and was not sent")
 
 
-def test_an_entry_that_is_switched_off_is_left_out(watch: ScheduleWatch, beat: BeatScheduler) -> None:
-    entry = RedBeatSchedulerEntry.from_key("redbeat:first", app=beat.app)
-    entry.enabled = False
-    entry.save()
-    sent_at(beat, "first", datetime.now(UTC) - 9 * HOURLY)
+def test_a_schedule_that_is_paused_or_removed_is_left_out(
+    watch: ScheduleWatch, beat: BeatScheduler, platform: Platform
+) -> None:
+    due_at(platform, "first", clock.now() - 9 * HOURLY)
+    due_at(platform, "second", clock.now() - 9 * HOURLY)
+    change(platform, "first", paused_at=clock.now())
+    change(platform, "second", removed_at=clock.now())
     assert watch.standstills() == []
 
 
-def test_without_a_beat_everything_that_is_due_stands_still(watch: ScheduleWatch, beat: BeatScheduler) -> None:
+def test_without_a_beat_everything_that_is_due_stands_still(
+    watch: ScheduleWatch, beat: BeatScheduler, platform: Platform
+) -> None:
     beat.close()
     assert watch.standstills() == []  # nothing is due
-    sent_at(beat, "second", datetime.now(UTC) - 2 * HOURLY)
+    due_at(platform, "second", clock.now() - HOURLY)
     (found,) = watch.standstills()
     assert found.subject == "Beat"
     assert found.reason == "no Beat runs, and these schedules were due and not sent: second"
@@ -77,30 +97,47 @@ def test_a_schedule_that_no_beat_ever_stored_stands_still(watch: ScheduleWatch, 
     assert watch.standstills() == []
 
 
-def test_an_entry_that_was_refused_stands_still_until_it_is_sent(
-    watch: ScheduleWatch, beat: BeatScheduler, platform: Platform
+def test_a_schedule_that_was_refused_stands_still_until_it_is_sent(
+    watch: ScheduleWatch, beat: BeatScheduler, platform: Platform, movable_clock: MovableClock
 ) -> None:
-    platform.engine.set_max_size("analytics", 0)
-    sent_at(beat, "second", datetime.now(UTC) - 2 * HOURLY)
+    change(platform, "second", definition={"task": "cleanup_old_data_task", "every": 3600, "queue": "nowhere"})
+    due_at(platform, "second", clock.now() - HOURLY)
     beat.tick()
     (found,) = watch.standstills()
-    assert found.reason.startswith("the schedule 'second' was due and not sent: QueueFull: ")
+    assert found.reason.startswith("the schedule 'second' was due and not sent: UnknownQueue: ")
     alerts = alerts_of(platform, schedules=watch)
     alerts.sweep()
     (message,) = [alert.message for alert in alerts.listing() if alert.kind == "schedule"]
     assert ". Beat works. Mend what the reason names: make room in a full queue" in message and ".." not in message
 
-    platform.engine.set_max_size("analytics", 10)
-    sent_at(beat, "second", datetime.now(UTC) - 2 * HOURLY)
+    change(platform, "second", definition={"task": "cleanup_old_data_task", "every": 3600})
+    movable_clock.forward(3600)
     beat.tick()
     assert watch.standstills() == []
 
 
-@pytest.mark.parametrize("field", ["definition", "meta"])
-def test_a_damaged_entry_does_not_hide_the_others(field: str, watch: ScheduleWatch, beat: BeatScheduler) -> None:
-    get_redis(beat.app).hset("redbeat:first", field, "[]")
-    sent_at(beat, "second", datetime.now(UTC) - 2 * HOURLY)
-    assert [found.subject for found in watch.standstills()] == ["second"]
+def test_a_beat_whose_lease_is_not_renewed_does_not_run(
+    watch: ScheduleWatch, beat: BeatScheduler, movable_clock: MovableClock
+) -> None:
+    assert watch.beat_runs()
+    movable_clock.forward(61)
+    assert not watch.beat_runs()
+    beat.tick()
+    assert watch.beat_runs()
+
+
+def test_a_schedule_of_an_operator_stands_still_like_any_other(watch: ScheduleWatch, platform: Platform) -> None:
+    platform.app.conf.beat_schedule = {}
+    now = clock.now()
+    with platform.database.transaction() as session:
+        session.add(
+            StoredSchedule(
+                key="own", source="operator", definition={}, decided_until=now, next_at=now - HOURLY, changed_at=now
+            )
+        )
+    (found,) = watch.standstills()
+    assert (found.subject, found.reason) == ("Beat", "no Beat runs, and these schedules were due and not sent: own")
+    assert watch.count() == 1
 
 
 def test_the_alert_opens_without_a_scheduled_sweep_and_closes_when_beat_sends_again(
@@ -109,7 +146,7 @@ def test_the_alert_opens_without_a_scheduled_sweep_and_closes_when_beat_sends_ag
     alerts = alerts_of(platform, schedules=watch)
     alerts.watch_schedules()
     assert alerts.listing() == []
-    sent_at(beat, "first", datetime.now(UTC) - 2 * HOURLY)
+    due_at(platform, "first", clock.now() - HOURLY)
 
     alerts.watch_schedules()
     assert [(alert.kind, alert.subject) for alert in alerts.listing()] == [("schedule", "first")]
@@ -117,19 +154,3 @@ def test_the_alert_opens_without_a_scheduled_sweep_and_closes_when_beat_sends_ag
     beat.tick()
     alerts.watch_schedules()
     assert [alert.kind for alert in alerts.listing() if alert.kind == "schedule"] == []
-
-
-def test_while_the_broker_is_away_an_alert_about_a_schedule_stays_as_it_is(
-    watch: ScheduleWatch, platform: Platform
-) -> None:
-    alerts = alerts_of(platform, schedules=watch)
-    alerts.sweep()
-    (before,) = alerts.listing()
-    assert before.message.endswith("If it runs, its log says why it does not send.")
-    platform.valkey.stop()
-    try:
-        assert alerts.sweep()["closed"] == []
-    finally:
-        platform.valkey.start()
-    (after,) = alerts.listing()
-    assert (after.id, after.message) == (before.id, before.message)

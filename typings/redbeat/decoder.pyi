@@ -1,3 +1,0 @@
-from json import JSONEncoder
-
-class RedBeatJSONEncoder(JSONEncoder): ...
