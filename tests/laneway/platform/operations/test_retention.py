@@ -51,6 +51,7 @@ KINDS = (
     "alerts",
     "workers",
     "queue_samples",
+    "schedule_firings",
     "sessions",
 )
 numbers = count(1)
