@@ -113,7 +113,7 @@ def _find_deliveries(session: Session, subject: Subject, found: LibraryData) -> 
 
 
 def remove(session: Session, found: LibraryData) -> None:
-    """Remove what is left after the tasks: workflows, outbound webhooks, alerts, sessions, schedules."""
+    """Remove what is left in the database after the tasks: workflows, webhooks, alerts, sessions, schedules."""
     for key, found_ids in (
         (WorkflowRun.id, found.workflows),
         (OutboundDelivery.id, found.deliveries),

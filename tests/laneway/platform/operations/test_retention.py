@@ -43,14 +43,14 @@ KINDS = (
     "conversations",
     "webhook_events",
     "webhook_deliveries",
-    "outbound_deliveries",
-    "outbound_endpoints",
+    *("outbound_deliveries", "outbound_endpoints"),
     "leads",
     "documents",
     "reports",
     "alerts",
     "workers",
     "queue_samples",
+    "schedule_firings",
     "sessions",
 )
 numbers = count(1)
