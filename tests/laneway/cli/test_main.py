@@ -67,7 +67,7 @@ def test_stats_are_shown_as_tables_and_as_json(laneway: Shell) -> None:
     assert list(data.json()["queues"]) == QUEUES
     assert (data.json()["queues"]["conversations"]["pending"], data.json()["queues"]["conversations"]["dead"]) == (1, 1)
     no_beat, other = data.json()["alerts"]
-    assert no_beat.startswith("no Beat runs, and these schedules were due and not sent: health-sweep, ")
+    assert no_beat.startswith("no Beat runs, and these schedules were due and not sent: analysis-daily, ")
     assert other == alert
 
 
