@@ -55,7 +55,11 @@ class Overlap(StrEnum):
 class ScheduleDefinition(BaseModel):
     """What a schedule submits, and when."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"task": "send_report_task", "cron": "0 6 * * mon-fri"}]},
+    )
 
     task: str = Field(min_length=1, max_length=255, description="Name of the task")
     payload: dict[str, Any] = Field(default_factory=dict[str, Any], description="Payload of each task")
@@ -107,6 +111,12 @@ class ScheduleDefinition(BaseModel):
 
 class ScheduleRequest(ScheduleDefinition):
     """A new schedule."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"key": "reports.nightly", "task": "send_report_task", "cron": "0 6 * * mon-fri"}]
+        }
+    )
 
     key: ScheduleKey = Field(description="Name of the schedule", examples=["reports.nightly"])
 
