@@ -49,6 +49,7 @@ class CleanupRequest(Model):
 
     tasks_older_than: float | None = Field(
         None,
+        strict=True,
         ge=0,
         le=A_CENTURY,
         description="Delete tasks that ended more than this many seconds ago; null: as RETENTION_DAYS_TASKS says",

@@ -70,9 +70,13 @@ class ScheduleDefinition(BaseModel):
         "`every`",
     )
     every: float | None = Field(
-        default=None, ge=1, le=LONGEST_INTERVAL, description="Seconds between two firings, counted from `start`"
+        default=None,
+        strict=True,
+        ge=1,
+        le=LONGEST_INTERVAL,
+        description="Seconds between two firings, counted from `start`",
     )
-    weekdays: list[Annotated[int, Field(ge=0, le=6)]] | None = Field(
+    weekdays: list[Annotated[int, Field(strict=True, ge=0, le=6)]] | None = Field(
         default=None,
         min_length=1,
         description="Days on which `cron` must fall as well; 0 is Sunday",
@@ -82,6 +86,7 @@ class ScheduleDefinition(BaseModel):
     end: AwareDatetime | None = Field(default=None, description="There is no firing after this time")
     jitter: float = Field(
         default=0,
+        strict=True,
         ge=0,
         le=LONGEST_JITTER,
         description="Most seconds by which a firing is delayed; each firing has a delay of its own, which is fixed",
@@ -92,7 +97,11 @@ class ScheduleDefinition(BaseModel):
         "last one, `all` sends those of the last `window` seconds",
     )
     window: float = Field(
-        default=DEFAULT_WINDOW, ge=1, le=LONGEST_INTERVAL, description="Seconds that `all` of `missed` looks back"
+        default=DEFAULT_WINDOW,
+        strict=True,
+        ge=1,
+        le=LONGEST_INTERVAL,
+        description="Seconds that `all` of `missed` looks back",
     )
     overlap: Overlap = Field(
         default=Overlap.ALLOW,
@@ -103,6 +112,7 @@ class ScheduleDefinition(BaseModel):
     priority: PriorityName | None = Field(default=None, description="Default: the priority of the task")
     expires: float | None = Field(
         default=None,
+        strict=True,
         gt=0,
         le=LONGEST_INTERVAL,
         description="Seconds after which a task that did not start is dropped",

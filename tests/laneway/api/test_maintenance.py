@@ -44,6 +44,8 @@ def test_a_queue_is_counted_and_flushed(api: Api) -> None:
         ("/queues/flush", {"queue": "conversations", "dry_run": "true"}, 422, "dry_run"),
         ("/queues/take-in", {}, 422, "queue"),
         ("/cleanup", {"tasks_older_than": -1}, 422, "tasks_older_than"),
+        ("/cleanup", {"tasks_older_than": False}, 422, "tasks_older_than"),
+        ("/cleanup", {"tasks_older_than": "0"}, 422, "tasks_older_than"),
         ("/cleanup", {"tasks_older_than": 1e300}, 422, "tasks_older_than"),
         ("/cleanup", {"older_than": 1}, 422, "older_than"),
     ],
