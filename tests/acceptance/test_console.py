@@ -21,6 +21,7 @@ MISSING = {"document_id": "doc-1", "user_id": "user-1", "file_name": "missing.pd
 SAVINGS = {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}
 """The input of a workflow."""
 HOSTILE = "<script>document.title='taken'</script>"
+SWEEP = {"task": "cleanup_old_data_task", "cron": "0 3 * * *"}
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         failed = site.submit("process_document_task", MISSING)
         site.submit("cleanup_old_data_task", {}, delay=3600)
         site.post("/api/workflows", {"workflow_type": "savings_assessment", "input": SAVINGS, "id": "run-1"})
+        assert site.http.post("/schedules", json={"key": "shown", **SWEEP}).status_code == 201
         site.until_all_over([*done, failed], seconds=40)
         wait_until(lambda: site.get("/api/workflows/run-1")["state"] == "completed", seconds=40)
         site.services.queue_samples.take_if_due()
@@ -55,6 +57,7 @@ def addresses(site: Site) -> list[str]:
     group = site.get("/dead-letters/groups?failed=true")["groups"][0]["group"]
     found += [
         "/console/workflows/run-1",
+        "/console/schedules/shown",
         f"/console/dead-letters/{group}?failed=yes",
         "/console/dead-letters?trashed=yes",
     ]
@@ -195,6 +198,26 @@ def test_a_workflow_is_followed_cancelled_and_started_again(console: Site, opene
     confirm(opened.page)
     opened.page.wait_for_url(lambda url: "/console/workflows/" in url and "run-2" not in url)
     expect(opened.page.locator(".title")).to_contain_text("completed", timeout=40_000)
+
+
+def test_a_schedule_is_paused_resumed_run_at_once_and_deleted(console: Site, opened: Tab) -> None:
+    assert console.http.post("/schedules", json={"key": "pressed", **SWEEP}).status_code == 201
+    opened.open("/console/schedules/pressed")
+    actions, live = opened.page.locator(".actions"), opened.page.locator("#live")
+    actions.get_by_role("button", name="Pause").click()
+    expect(live).to_contain_text("paused by")
+    actions.get_by_role("button", name="Resume").click()
+    expect(live).to_contain_text("active")
+    actions.get_by_role("button", name="Run now").click()
+    confirm(opened.page)
+    wait_until(lambda: console.get("/schedules/pressed")["firings"], seconds=20)
+    sent = console.get("/schedules/pressed")["firings"][0]["task_id"]
+    wait_until(lambda: console.row(sent).state == TaskState.COMPLETED, seconds=30)
+
+    actions.get_by_role("button", name="Delete").click()
+    confirm(opened.page)
+    expect(opened.page).to_have_url(re.compile(r"/console/schedules$"))
+    assert console.http.get("/schedules/pressed").status_code == 404
 
 
 def test_the_keys_find_open_and_help(console: Site, opened: Tab) -> None:
