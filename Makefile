@@ -37,7 +37,7 @@ test: install-dev ## Run every test
 	@$(PYTEST) -n 3 --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 test-long: install-dev ## Run every test, with many more random calls
-	@LANEWAY_TEST_LONG=1 $(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder --timeout 1800 $(TESTS)
+	@LANEWAY_TEST_LONG=1 $(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder --timeout 1800 -o faulthandler_timeout=2400 $(TESTS)
 
 test-fast: install-dev ## Run the tests that need no server
 	@$(PYTEST) -n 2 -m "not server" tests/laneway tests/app
