@@ -11,6 +11,7 @@ in `ready`) before it, and `decode` and `lib/record.lua` read it:
     [unique]    mode byte, hold in ms (double, 0 = no end), length byte + uniqueness key
     [limit]     2 bytes: max_deliveries
     [eta]       double: due time in ms
+    [more]      2 bytes length + JSON: limits `l`, tenant `t`, weight `w`, deadline `d` (ms), labels `n`
     name        length byte + task name
     body        the rest
 
@@ -27,8 +28,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from laneway.engine.errors import InvalidMessage
+from laneway.engine.flow_fields import LimitUse, check_flow, decode_flow, encode_flow, has_flow
 
 EPOCH_MS = 1_735_689_600_000
 """2025-01-01 in ms since 1970: sequence 0."""
@@ -36,8 +39,10 @@ TICKS_PER_MS = 100
 SPAN = 900_000_000_000_000
 """Sequences stay below this for 285 years. Ten times this is below 2^53, so that a score is an exact double."""
 PRIORITIES = 10
-FORMAT = 0
-"""The format of the records that this version writes, and the newest one that it reads. 15 is the last one."""
+FORMAT = 1
+"""The newest format of records that this version reads; 15 is the last one. A record has the lowest that fits."""
+FORMAT_OF_MORE = 1
+"""The format of a record with the field `more`. All others have the format 0."""
 FORMAT_STEP = 16
 QUEUE_FORMAT = 0
 """The newest format of a queue that this version uses. The limit `format` of a queue is its format; none means 0."""
@@ -47,7 +52,7 @@ FETCH_BYTES = 2 * 1024 * 1024
 LARGE = 8 * 1024
 """A record of more bytes is large. A fetch looks at the sizes only in queues that have had large messages."""
 
-HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA = 1, 2, 4, 8, 16
+HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA, HAS_MORE = 1, 2, 4, 8, 16, 64
 BODY_KNOWN = 32
 _DOUBLE = struct.Struct(">d")
 _PACKED_ID = 16
@@ -81,6 +86,11 @@ class Message:
     time (ms since 1970). `max_deliveries`: after this many deliveries it becomes a dead letter. `body_known`: the
     reader of the journal has the body, so the journal leaves it out.
 
+    `limits`: it waits until all of these let it through. `labels`: only a consumer that has all of them gets it.
+    `tenant`: in a queue, tenants of one priority take turns, in proportion to the `weight` (1-100) of each.
+    `deadline_ms`: it waits in the place of a message that was put an hour before this time (ms since 1970). A message
+    has a tenant or a deadline.
+
     A message with an `id` is not put again while the queue has a message with this id. Without an `id`, the message's
     id is its task id. If that id is taken, the message is a continuation of its task (a retry, a replacement). The
     server gives it another id. If its task is at the head of its ordering key, the message goes ahead of the other
@@ -97,6 +107,11 @@ class Message:
     unique: Unique | None = None
     max_deliveries: int | None = None
     body_known: bool = False
+    limits: tuple[LimitUse, ...] = ()
+    labels: tuple[str, ...] = ()
+    tenant: str | None = None
+    weight: int = 1
+    deadline_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +170,15 @@ def encode(message: Message) -> tuple[bytes, bytes]:
     if message.key is not None or message.unique or message.max_deliveries or message.eta_ms is not None:
         more, rest = _optional(message)
         flags, fields = flags | more, fields + rest
+    format = 0
+    if has_flow(message):
+        flags, fields, format = flags | HAS_MORE, fields + encode_flow(message), FORMAT_OF_MORE
     if message.body_known:
         flags |= BODY_KNOWN
     name = message.name.encode()
-    record = bytes((flags, message.priority)) + fields + bytes((len(name),)) + name + message.body
+    record = (
+        bytes((flags, message.priority + FORMAT_STEP * format)) + fields + bytes((len(name),)) + name + message.body
+    )
     return (b"?" + own if message.id is None else b"=" + own), record
 
 
@@ -180,10 +200,11 @@ def _is_newer(record: bytes) -> bool:
 
 def _decode(raw_id: bytes, record: bytes) -> Stored:
     score = int(_DOUBLE.unpack_from(record)[0])
-    flags, priority, offset = record[8], record[9], 10
+    flags, priority, offset = record[8], record[9] % FORMAT_STEP, 10
     if _is_newer(record):
         raise ValueError("a newer format")
     task, key, unique, limit, eta = raw_id, None, None, None, None
+    more: dict[str, Any] = {}
     if flags:
         if flags & HAS_TASK:
             task, offset = _take(record, offset)
@@ -199,6 +220,9 @@ def _decode(raw_id: bytes, record: bytes) -> Stored:
             limit, offset = int.from_bytes(record[offset : offset + 2], "big"), offset + 2
         if flags & HAS_ETA:
             eta, offset = int(_DOUBLE.unpack_from(record, offset)[0]), offset + 8
+        if flags & HAS_MORE:
+            end = offset + 2 + int.from_bytes(record[offset : offset + 2], "big")
+            more, offset = decode_flow(record[offset + 2 : end]), end
     name, offset = _take(record, offset)
     id = unpack_id(raw_id)
     message = Message(
@@ -212,6 +236,7 @@ def _decode(raw_id: bytes, record: bytes) -> Stored:
         unique=unique,
         max_deliveries=limit,
         body_known=bool(flags & BODY_KNOWN),
+        **more,
     )
     return Stored(id, message, score)
 
@@ -261,6 +286,7 @@ def _check(message: Message, own: bytes, task: bytes) -> None:
         raise InvalidMessage("max_deliveries", "must be 1 to 65535")
     if message.unique:
         _check_unique(message.unique)
+    check_flow(message)
 
 
 def _check_unique(unique: Unique) -> None:

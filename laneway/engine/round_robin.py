@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from math import gcd
 
+from laneway.engine.flow_fields import joined
 from laneway.engine.keys import Keyspace
 from laneway.engine.watchlist import Choice, Watchlist
 
@@ -25,8 +26,12 @@ class RoundRobin:
     `consumer` names the consumer to the server, which has one of several idle consumers fetch what becomes due.
     """
 
-    def __init__(self, weights: Mapping[str, int]) -> None:
-        """`weights`: queue -> 1 to 100. Raises ValueError for other weights, and when there is no queue."""
+    def __init__(self, weights: Mapping[str, int], *, labels: Sequence[str] = ()) -> None:
+        """`weights`: queue -> 1 to 100. Raises ValueError for other weights, and when there is no queue.
+
+        `labels` of the consumer: only it, and others with the same, get messages that need one of them.
+        """
+        self.labels = f",{joined(labels)}," if labels else ""
         self.queues = tuple(weights)
         self.cycle = cycle(tuple(weights.values()))
         self.position = 0
