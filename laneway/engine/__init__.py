@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         TooLate,
         UnknownMessage,
     )
-    from laneway.engine.flow_fields import LimitUse
+    from laneway.engine.flow_fields import Flow, LimitUse
     from laneway.engine.journal import Event, EventKind, JournalPage
     from laneway.engine.lease import HandOn, Lease
     from laneway.engine.message import Message, Stored, Unique, UniqueMode
@@ -66,6 +66,7 @@ _HOMES = {
     "Event": "journal",
     "EventKind": "journal",
     "EvictionWarning": "errors",
+    "Flow": "flow_fields",
     "HandOn": "lease",
     "InvalidLimit": "errors",
     "InvalidMessage": "errors",
@@ -117,6 +118,7 @@ __all__ = [
     "Event",
     "EventKind",
     "EvictionWarning",
+    "Flow",
     "HandOn",
     "InvalidLimit",
     "InvalidMessage",

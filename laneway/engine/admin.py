@@ -123,7 +123,7 @@ class Admin(NamedLimits):
         self._set_limits(queue, {name: fields[name] for name in ("interval", "burst", "tat", "max_in_flight")})
 
     def limit_task_names(self, queue: str, *, on: bool) -> None:
-        """Have the queue's messages use the limit `task:<name>` of their task's name, if it is set. Other limits stay."""
+        """Have messages of the queue use the limit `task:<name>` of their task's name. Other limits stay."""
         self._set_limits(queue, {"task_limits": 1 if on else None})
 
     def expire(self, queue: str, expires_ms: int | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from laneway.engine.errors import InvalidMessage
 
@@ -34,53 +34,49 @@ class LimitUse:
     points: int = 1
 
 
-class FlowFields(Protocol):
-    """The fields, as `Message` has them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """What a message must wait for beside its queue, and when it has its turn.
 
-    @property
-    def limits(self) -> tuple[LimitUse, ...]: ...
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-    @property
-    def tenant(self) -> str | None: ...
-    @property
-    def weight(self) -> int: ...
-    @property
-    def deadline_ms(self) -> int | None: ...
+    `limits`: it waits until all of these let it through. `labels`: only a consumer that has all of them gets it.
+    `tenant`: in a queue, tenants of one priority take turns, in proportion to the `weight` (1-100) of each.
+    `deadline_ms`: it waits in the place of a message that was put an hour before this time (ms since 1970). A message
+    has a tenant or a deadline, not both.
+    """
 
-
-def has_flow(message: FlowFields) -> bool:
-    """True when the message has any of these fields."""
-    return bool(message.limits or message.labels or message.tenant is not None or message.deadline_ms is not None)
+    limits: tuple[LimitUse, ...] = ()
+    labels: tuple[str, ...] = ()
+    tenant: str | None = None
+    weight: int = 1
+    deadline_ms: int | None = None
 
 
-def encode_flow(message: FlowFields) -> bytes:
-    """The fields with their length in front, which takes 2 bytes."""
+def encode_flow(flow: Flow) -> bytes:
+    """The fields as JSON, with its length in front, which takes 2 bytes."""
     fields: dict[str, Any] = {}
-    if message.limits:
-        fields["l"] = [[use.name, use.key, use.points] for use in message.limits]
-    if message.labels:
-        fields["n"] = joined(message.labels)
-    if message.tenant is not None:
-        fields["t"], fields["w"] = message.tenant, message.weight
-    if message.deadline_ms is not None:
-        fields["d"] = message.deadline_ms
+    if flow.limits:
+        fields["l"] = [[use.name, use.key, use.points] for use in flow.limits]
+    if flow.labels:
+        fields["n"] = joined(flow.labels)
+    if flow.tenant is not None:
+        fields["t"], fields["w"] = flow.tenant, flow.weight
+    if flow.deadline_ms is not None:
+        fields["d"] = flow.deadline_ms
     text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
     return len(text).to_bytes(2, "big") + text
 
 
-def decode_flow(text: bytes) -> dict[str, Any]:
-    """The fields as arguments of `Message`. Raises ValueError and the like for any text but that of `encode_flow`."""
+def decode_flow(text: bytes) -> Flow:
+    """The fields. Raises ValueError, TypeError and the like for any text but that of `encode_flow`."""
     fields = cast("dict[str, Any]", json.loads(text))
-    found: dict[str, Any] = {
-        "limits": tuple(LimitUse(str(name), str(key), int(points)) for name, key, points in fields.get("l", ())),
-        "labels": tuple(str(fields.get("n", "")).split(",")) if fields.get("n") else (),
-    }
-    if "t" in fields:
-        found |= {"tenant": str(fields["t"]), "weight": int(fields.get("w", 1))}
-    if "d" in fields:
-        found["deadline_ms"] = int(fields["d"])
-    return found
+    labels, deadline = str(fields.get("n") or ""), fields.get("d")
+    return Flow(
+        limits=tuple(LimitUse(str(name), str(key), int(points)) for name, key, points in fields.get("l", ())),
+        labels=tuple(labels.split(",")) if labels else (),
+        tenant=str(fields["t"]) if "t" in fields else None,
+        weight=int(fields.get("w", 1)),
+        deadline_ms=None if deadline is None else int(deadline),
+    )
 
 
 def joined(labels: Sequence[str]) -> str:
@@ -88,24 +84,24 @@ def joined(labels: Sequence[str]) -> str:
     return ",".join(sorted(set(labels)))
 
 
-def check_flow(message: FlowFields) -> None:
+def check_flow(flow: Flow) -> None:
     """Raise InvalidMessage for values that the engine cannot use."""
-    if len(message.limits) > MAX_LIMITS:
+    if len(flow.limits) > MAX_LIMITS:
         raise InvalidMessage("limits", f"must be at most {MAX_LIMITS}")
-    for use in message.limits:
+    for use in flow.limits:
         _check_use(use)
-    for label in message.labels:
+    for label in flow.labels:
         if not label or "," in label:
             raise InvalidMessage("label", "must not be empty and must not contain a comma")
-    if len(joined(message.labels).encode()) > MAX_LABELS_BYTES:
+    if len(joined(flow.labels).encode()) > MAX_LABELS_BYTES:
         raise InvalidMessage("labels", f"must have at most {MAX_LABELS_BYTES} bytes")
-    if message.tenant is not None and not 0 < len(message.tenant.encode()) <= MAX_TENANT_BYTES:
+    if flow.tenant is not None and not 0 < len(flow.tenant.encode()) <= MAX_TENANT_BYTES:
         raise InvalidMessage("tenant", f"must have 1 to {MAX_TENANT_BYTES} bytes")
-    if not 1 <= message.weight <= MAX_WEIGHT:
+    if not 1 <= flow.weight <= MAX_WEIGHT:
         raise InvalidMessage("weight", f"must be 1 to {MAX_WEIGHT}")
-    if message.deadline_ms is not None and not 0 <= message.deadline_ms < MAX_TIME_MS:
+    if flow.deadline_ms is not None and not 0 <= flow.deadline_ms < MAX_TIME_MS:
         raise InvalidMessage("deadline", "must be a time in ms since 1970")
-    if message.tenant is not None and message.deadline_ms is not None:
+    if flow.tenant is not None and flow.deadline_ms is not None:
         raise InvalidMessage("deadline", "cannot be combined with a tenant: each gives the message another turn")
 
 

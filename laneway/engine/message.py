@@ -11,7 +11,7 @@ in `ready`) before it, and `decode` and `lib/record.lua` read it:
     [unique]    mode byte, hold in ms (double, 0 = no end), length byte + uniqueness key
     [limit]     2 bytes: max_deliveries
     [eta]       double: due time in ms
-    [more]      2 bytes length + JSON: limits `l`, tenant `t`, weight `w`, deadline `d` (ms), labels `n`
+    [flow]      2 bytes length + JSON: limits `l`, tenant `t`, weight `w`, deadline `d` (ms), labels `n`
     name        length byte + task name
     body        the rest
 
@@ -28,10 +28,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 from laneway.engine.errors import InvalidMessage
-from laneway.engine.flow_fields import LimitUse, check_flow, decode_flow, encode_flow, has_flow
+from laneway.engine.flow_fields import Flow, check_flow, decode_flow, encode_flow
 
 EPOCH_MS = 1_735_689_600_000
 """2025-01-01 in ms since 1970: sequence 0."""
@@ -41,8 +40,8 @@ SPAN = 900_000_000_000_000
 PRIORITIES = 10
 FORMAT = 1
 """The newest format of records that this version reads; 15 is the last one. A record has the lowest that fits."""
-FORMAT_OF_MORE = 1
-"""The format of a record with the field `more`. All others have the format 0."""
+FORMAT_OF_FLOW = 1
+"""The format of a record with the field `flow`. All others have the format 0."""
 FORMAT_STEP = 16
 QUEUE_FORMAT = 0
 """The newest format of a queue that this version uses. The limit `format` of a queue is its format; none means 0."""
@@ -52,7 +51,7 @@ FETCH_BYTES = 2 * 1024 * 1024
 LARGE = 8 * 1024
 """A record of more bytes is large. A fetch looks at the sizes only in queues that have had large messages."""
 
-HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA, HAS_MORE = 1, 2, 4, 8, 16, 64
+HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA, HAS_FLOW = 1, 2, 4, 8, 16, 64
 BODY_KNOWN = 32
 _DOUBLE = struct.Struct(">d")
 _PACKED_ID = 16
@@ -84,12 +83,8 @@ class Message:
 
     `priority`: 0-9, 9 is delivered first. `key`: the ordering key. `eta_ms`: the message is not delivered before this
     time (ms since 1970). `max_deliveries`: after this many deliveries it becomes a dead letter. `body_known`: the
-    reader of the journal has the body, so the journal leaves it out.
-
-    `limits`: it waits until all of these let it through. `labels`: only a consumer that has all of them gets it.
-    `tenant`: in a queue, tenants of one priority take turns, in proportion to the `weight` (1-100) of each.
-    `deadline_ms`: it waits in the place of a message that was put an hour before this time (ms since 1970). A message
-    has a tenant or a deadline.
+    reader of the journal has the body, so the journal leaves it out. `flow`: limits, labels, tenant and
+    deadline (`Flow`).
 
     A message with an `id` is not put again while the queue has a message with this id. Without an `id`, the message's
     id is its task id. If that id is taken, the message is a continuation of its task (a retry, a replacement). The
@@ -107,11 +102,7 @@ class Message:
     unique: Unique | None = None
     max_deliveries: int | None = None
     body_known: bool = False
-    limits: tuple[LimitUse, ...] = ()
-    labels: tuple[str, ...] = ()
-    tenant: str | None = None
-    weight: int = 1
-    deadline_ms: int | None = None
+    flow: Flow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +155,8 @@ def encode(message: Message) -> tuple[bytes, bytes]:
     task = pack_id(message.task_id)
     own = task if message.id is None else pack_id(message.id)
     _check(message, own, task)
+    if message.flow is not None:
+        check_flow(message.flow)
     flags, fields = 0, b""
     if own != task:
         flags, fields = HAS_TASK, _text(task)
@@ -171,8 +164,8 @@ def encode(message: Message) -> tuple[bytes, bytes]:
         more, rest = _optional(message)
         flags, fields = flags | more, fields + rest
     format = 0
-    if has_flow(message):
-        flags, fields, format = flags | HAS_MORE, fields + encode_flow(message), FORMAT_OF_MORE
+    if message.flow is not None:
+        flags, fields, format = flags | HAS_FLOW, fields + encode_flow(message.flow), FORMAT_OF_FLOW
     if message.body_known:
         flags |= BODY_KNOWN
     name = message.name.encode()
@@ -203,8 +196,7 @@ def _decode(raw_id: bytes, record: bytes) -> Stored:
     flags, priority, offset = record[8], record[9] % FORMAT_STEP, 10
     if _is_newer(record):
         raise ValueError("a newer format")
-    task, key, unique, limit, eta = raw_id, None, None, None, None
-    more: dict[str, Any] = {}
+    task, key, unique, limit, eta, flow = raw_id, None, None, None, None, None
     if flags:
         if flags & HAS_TASK:
             task, offset = _take(record, offset)
@@ -220,9 +212,9 @@ def _decode(raw_id: bytes, record: bytes) -> Stored:
             limit, offset = int.from_bytes(record[offset : offset + 2], "big"), offset + 2
         if flags & HAS_ETA:
             eta, offset = int(_DOUBLE.unpack_from(record, offset)[0]), offset + 8
-        if flags & HAS_MORE:
+        if flags & HAS_FLOW:
             end = offset + 2 + int.from_bytes(record[offset : offset + 2], "big")
-            more, offset = decode_flow(record[offset + 2 : end]), end
+            flow, offset = decode_flow(record[offset + 2 : end]), end
     name, offset = _take(record, offset)
     id = unpack_id(raw_id)
     message = Message(
@@ -236,7 +228,7 @@ def _decode(raw_id: bytes, record: bytes) -> Stored:
         unique=unique,
         max_deliveries=limit,
         body_known=bool(flags & BODY_KNOWN),
-        **more,
+        flow=flow,
     )
     return Stored(id, message, score)
 
@@ -286,7 +278,6 @@ def _check(message: Message, own: bytes, task: bytes) -> None:
         raise InvalidMessage("max_deliveries", "must be 1 to 65535")
     if message.unique:
         _check_unique(message.unique)
-    check_flow(message)
 
 
 def _check_unique(unique: Unique) -> None:

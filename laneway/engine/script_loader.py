@@ -80,7 +80,7 @@ CONSTANTS: Mapping[str, str | int] = {
     "HAS_UNIQUE": message.HAS_UNIQUE,
     "HAS_LIMIT": message.HAS_LIMIT,
     "HAS_ETA": message.HAS_ETA,
-    "HAS_MORE": message.HAS_MORE,
+    "HAS_FLOW": message.HAS_FLOW,
     "TASK_LIMIT": TASK_LIMIT,
     "BODY_KNOWN": message.BODY_KNOWN,
     "SPAN": message.SPAN,

@@ -179,7 +179,7 @@ end
 -- Lets a message wait whose limits are used up, or that needs labels which the consumer lacks, and returns true. Else
 -- takes the points of its limits, and returns false and whether it occupies some while it is leased.
 local function must_wait(q, limits, m, record)
-  local needed = more_of(m).n
+  local needed = flow_of(m).n
   if type(needed) == 'string' and needed ~= '' and #needed < 250 and not has_labels(needed) then
     local line = '\1' .. needed
     call('SADD', q.label_lines, line)
@@ -214,10 +214,10 @@ local function lease(q, queue, limits, ids)
     if not is_record(record) then unreadable[#unreadable + 1] = id
     else
       local score, flags = struct.unpack('>dB', record)
-      local m = (bit.band(flags, HAS_UNIQUE + HAS_MORE) ~= 0 or limits.task_limits or limits.tenants)
+      local m = (bit.band(flags, HAS_UNIQUE + HAS_FLOW) ~= 0 or limits.task_limits or limits.tenants)
         and parse(id, record, RECORD)
       local waits, holds = false, false
-      if m and (m.more or limits.task_limits) then waits, holds = must_wait(q, limits, m, record) end
+      if m and (m.flow or limits.task_limits) then waits, holds = must_wait(q, limits, m, record) end
       if waits then moves_left = moves_left - 1
       else
         local deliveries = 1 + (past[index] and unpack_delivery(past[index]) or 0)

@@ -14,5 +14,6 @@ for _, member in ipairs(call('ZRANGE', flow_key(q, 'waiting', ARGV[1]), 0, -1)) 
   if readable then
     call('ZADD', other.lines, 'XX', 0, ARGV[1] .. '\0' .. key)
     wake_consumer(other)
+    extend_expiry(other)
   end
 end

@@ -198,11 +198,7 @@ def _comparable(message: Any, id: str) -> tuple[Any, ...]:
         message.unique,
         message.max_deliveries,
         message.body_known,
-        message.limits,
-        message.labels,
-        message.tenant,
-        message.weight,
-        message.deadline_ms,
+        message.flow,
         id,
     )
 

@@ -14,6 +14,7 @@ from laneway.engine import (
     Delivery,
     Engine,
     EventKind,
+    Flow,
     HandOn,
     Lease,
     Limits,
@@ -29,6 +30,8 @@ from tests.laneway.engine.clock import CLOCK_LUA, set_clock
 from tests.laneway.engine.dump import assert_expiring, assert_same, put_detail, server_dump
 from tests.laneway.engine.ledger import Ledger
 from tests.laneway.engine.machine_values import (
+    ONE,
+    START_MS,
     ack_actions,
     delays,
     journal_sizes,
@@ -44,7 +47,7 @@ from tests.laneway.engine.model import Model
 from tests.laneway.engine.model_queue import ModelMessage
 
 QUEUES = ("a", "b")
-START_US = 1_790_000_000_000_000
+START_US = START_MS * 1000
 LEASE_MS = 1_000
 LABELS = ((), (), ("gpu", "x"))
 KEPT_LIMITS = ("paused", "journal", "handed_on", "task_limits")
@@ -299,6 +302,20 @@ class EngineMachine(RuleBasedStateMachine):
         self.model.queue("a").limits.pop("task_limits", None)
         if on:
             self.model.queue("a").limits["task_limits"] = 1
+
+    @rule(data=st.data(), queue=queues, batch=st.lists(messages, min_size=2, max_size=4), limit=named_limits)
+    def work_at_a_limit(self, data: st.DataObject, queue: str, batch: list[Message], limit: NamedLimit) -> None:
+        """Let messages wait for a limit until others have ended: chance alone brings that too rarely."""
+        self.set_named_limit("l1", limit, False)
+        for name in QUEUES:
+            self.pause(name, False)
+        self.put(queue, [(replace(message, key=None, flow=Flow(limits=(ONE,))), None) for message in batch])
+        for _ in range(3):
+            self.fetch(5, LEASE_MS)
+            for delivery, fence in self._held_leases():
+                if data.draw(st.booleans()):
+                    assert self.engine.ack([delivery]) == [self.model.ack(delivery.queue, delivery.id, fence)]
+            self.move_time(data.draw(st.sampled_from((1, 400, 1_000))))
 
     @rule(name=st.sampled_from(("l1", "l2")), key=st.sampled_from(("", "x")), seconds=st.sampled_from((0.3, 2.0)))
     def block_limit(self, name: str, key: str, seconds: float) -> None:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from laneway.engine import AckAction, Limits, LimitUse, Message, NamedLimit, Unique, UniqueMode
+from laneway.engine import AckAction, Flow, Limits, LimitUse, Message, NamedLimit, Unique, UniqueMode
 
+START_MS = 1_790_000_000_000
 IDS = ("0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11", "sixteen-letters!", "t3", "t4")
 # The domains are small, so that calls meet on the same messages.
 ONE = LimitUse("l1")
@@ -19,6 +20,14 @@ uniques = st.builds(
     mode=st.sampled_from(UniqueMode),
     ttl_ms=st.sampled_from((0, 700, 3_000)),
 ).map(lambda unique: replace(unique, ttl_ms=unique.ttl_ms or 700) if unique.mode is UniqueMode.FOR_TIME else unique)
+flows = st.builds(
+    Flow,
+    limits=st.sampled_from(((), (ONE,), (LimitUse("l1", "x", 2),), (LimitUse("l2"), ONE))),
+    labels=st.sampled_from(((), (), ("gpu",))),
+    tenant=st.sampled_from((None, "acme", "blue")),
+    weight=st.sampled_from((1, 1, 3)),
+    deadline_ms=st.sampled_from((None, None, START_MS + 3_600_500, START_MS + 90_000_000)),
+).map(lambda flow: replace(flow, deadline_ms=None) if flow.tenant else replace(flow, weight=1))
 messages = st.builds(
     Message,
     task_id=st.one_of(tasks, tasks, tasks, st.uuids().map(str)),
@@ -30,13 +39,8 @@ messages = st.builds(
     unique=st.one_of(st.none(), uniques),
     max_deliveries=st.none() | st.sampled_from((1, 2)),
     body_known=st.booleans(),
-    limits=st.sampled_from(
-        ((), (), (), (LimitUse("l1"),), (LimitUse("l1", "x", 2),), (LimitUse("l2"), LimitUse("l1")))
-    ),
-    labels=st.sampled_from(((), (), (), (), ("gpu",))),
-    tenant=st.sampled_from((None, None, None, "acme", "blue")),
-    weight=st.sampled_from((1, 1, 3)),
-).map(lambda message: message if message.tenant else replace(message, weight=1))
+    flow=st.one_of(st.none(), st.none(), flows),
+)
 plain_messages = st.builds(
     Message,
     task_id=st.uuids().map(str),

@@ -70,10 +70,10 @@ class ModelFlow:
 
     def must_wait(self, q: ModelQueue, m: ModelMessage, labels: tuple[str, ...]) -> bool:
         """Put the message into a line if a limit is used up or the consumer lacks a label; else take the points."""
-        if set(m.message.labels) - set(labels):
-            self.wait_in(q, m, ("\1" + ",".join(sorted(m.message.labels)), ""))
+        if set(m.flow.labels) - set(labels):
+            self.wait_in(q, m, ("\1" + ",".join(sorted(m.flow.labels)), ""))
             return True
-        uses = list(m.message.limits)
+        uses = list(m.flow.limits)
         if "task_limits" in q.limits and m.message.name:
             uses.append(LimitUse(f"task:{m.message.name}"))
         for use in uses:
@@ -152,16 +152,16 @@ class ModelFlow:
 
     def give_place(self, q: ModelQueue, m: ModelMessage) -> None:
         """The place of a new message of a tenant or with a deadline."""
-        message, m.place = m.message, None
-        if message.deadline_ms is not None:
-            ticks = (message.deadline_ms * 1000 - EPOCH_MS * 1000) // 10 - HOUR_TICKS
+        flow, m.place = m.flow, None
+        if flow.deadline_ms is not None:
+            ticks = (flow.deadline_ms * 1000 - EPOCH_MS * 1000) // 10 - HOUR_TICKS
             m.place = min(max(ticks, 0), SPAN - 1)
-        elif message.tenant is not None or q.has_tenants:
+        elif flow.tenant is not None or q.has_tenants:
             q.has_tenants = True
-            priority, tenant = message.priority, message.tenant or ""
+            priority, tenant = m.message.priority, flow.tenant or ""
             delivered = q.delivered.setdefault(priority, m.sequence)
             m.place = max(delivered, q.tenants.get((priority, tenant), 0))
-            weight = message.weight if message.tenant is not None else 1
+            weight = flow.weight if flow.tenant is not None else 1
             q.tenants[priority, tenant] = m.place + TENANT_STEP // weight
 
     def move_tenant_clock(self, q: ModelQueue, m: ModelMessage) -> None:

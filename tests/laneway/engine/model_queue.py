@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
-from laneway.engine import AckAction, EventKind, Message, MessageState, UniqueMode
+from laneway.engine import AckAction, EventKind, Flow, Message, MessageState, UniqueMode
 from laneway.engine.message import SPAN, pack_id
 
 DEFAULT_MAX_DELIVERIES, DEFAULT_DEAD_MAX, DEFAULT_DEAD_AGE_MS = 5, 10_000, 30 * 86_400_000
@@ -88,6 +88,10 @@ class ModelMessage:
     @property
     def score(self) -> int:
         return (9 - self.message.priority) * SPAN + self.sequence
+
+    @property
+    def flow(self) -> Flow:
+        return self.message.flow or Flow()
 
     @property
     def ready_score(self) -> int:

@@ -15,11 +15,11 @@ end
 
 local function flow_key(q, part, name) return q.root .. part .. ':' .. name end
 
--- The additional fields of a message (message.py): a table, empty when there are none or they cannot be read.
-local function more_of(m)
-  if not m.more then return {} end
+-- The flow of a message (flow_fields.py): a table, empty when there are none or they cannot be read.
+local function flow_of(m)
+  if not m.flow then return {} end
   if not m.decoded then
-    local readable, fields = pcall(cjson.decode, m.more)
+    local readable, fields = pcall(cjson.decode, m.flow)
     m.decoded = readable and type(fields) == 'table' and fields or {}
   end
   return m.decoded
@@ -36,9 +36,9 @@ local function tenant_clock(priority) return '\0' .. priority end
 -- The place of the next message of a tenant: behind the tenant's last one by a step, and not before what was delivered
 -- last. So tenants take turns, however many messages each one has.
 local function place_of_tenant(q, m, sequence)
-  local class, more = m.score - m.score % SPAN, more_of(m)
-  local weight = math.min(math.max(tonumber(more.w) or 1, 1), TENANT_STEP)
-  local clock_member, member = tenant_clock(m.priority), '\1' .. m.priority .. tostring(more.t or '')
+  local class, flow = m.score - m.score % SPAN, flow_of(m)
+  local weight = math.min(math.max(tonumber(flow.w) or 1, 1), TENANT_STEP)
+  local clock_member, member = tenant_clock(m.priority), '\1' .. m.priority .. tostring(flow.t or '')
   local started = tonumber(call('ZSCORE', q.tenants, clock_member) or nil)
   if not started then
     started = class + sequence
@@ -55,11 +55,11 @@ end
 -- Gives a new message its place if it has a tenant or a deadline. A message with a deadline waits as if it had been put
 -- an hour before its deadline. `limits`: see `names`.
 local function give_place(q, m, limits, sequence)
-  local more, place = more_of(m), nil
-  if tonumber(more.d) then
-    place = math.floor((more.d * 1000 - EPOCH_US) / TICK_US) - HOUR_TICKS
+  local flow, place = flow_of(m), nil
+  if tonumber(flow.d) then
+    place = math.floor((flow.d * 1000 - EPOCH_US) / TICK_US) - HOUR_TICKS
     place = math.min(math.max(place, 0), SPAN - 1)
-  elseif more.t or limits.tenants then
+  elseif flow.t or limits.tenants then
     if not limits.tenants then
       call('HSET', q.limits, 'tenants', 1)
       limits.tenants = 1
@@ -76,7 +76,7 @@ end
 
 -- The uses of limits of a message: a list of { name, key, points }. `by_name`: there are limits of single task names.
 local function uses_of(m, name, by_name)
-  local uses, given = {}, more_of(m).l
+  local uses, given = {}, flow_of(m).l
   for _, use in ipairs(type(given) == 'table' and given or {}) do
     if type(use) == 'table' and type(use[1]) == 'string' and type(use[2]) == 'string' and #use[1] + #use[2] < 250 then
       uses[#uses + 1] = { use[1], use[2], math.max(tonumber(use[3]) or 1, 1) }
