@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -95,6 +95,7 @@ class Options:
     results: bool
     key_ring: str | None = None
     signing: str | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def transport_options(self) -> dict[str, Any]:
@@ -103,6 +104,7 @@ class Options:
             "lease": self.lease,
             "weights": None if self.weights is None else dict(self.weights),
             "poll_interval": self.poll_interval,
+            "labels": list(self.labels) or None,
             "cancel_signal": self.cancel_signal,
             "global_keyprefix": self.global_keyprefix,
             "zero_goes_first": self.zero_goes_first,
@@ -161,11 +163,13 @@ def install(
     results: bool = True,
     key_ring: str | Path | None = None,
     signing: str | None = None,
+    labels: Sequence[str] = (),
 ) -> Installation:
     """Make this app use the engine. The returned Installation shows the settings that were made.
 
     `lease`: seconds (1 to 86,400; default 30) after which the message of a worker that died is delivered again.
     `weights`: queue → 1 to 100, its share of a worker that consumes several queues (1 for queues that are not named).
+    `labels`: what this worker has, such as "gpu", for messages that need it (`message_options`).
     `poll_interval`: the most seconds (0.05 to 60; default 1) between two fetches of a worker that gets no wakeup.
     `cancel_signal`: the signal, such as "TERM", that ends a running task that was cancelled; None: it runs on.
     `global_keyprefix`: text before every key and channel, so that applications can share a database.
@@ -180,7 +184,7 @@ def install(
     """
     simple = (poll_interval, cancel_signal, global_keyprefix, zero_goes_first)
     ring = None if key_ring is None else str(key_ring)
-    options = Options(lease, _copy(weights), *simple, _copy(connection), results, ring, signing)
+    options = Options(lease, _copy(weights), *simple, _copy(connection), results, ring, signing, tuple(labels))
     _check(options)
     before = _installed.get(app)
     if before is not None and before != options:
@@ -208,6 +212,8 @@ def _check(options: Options) -> None:
     _check_seconds("poll_interval", options.poll_interval, MIN_POLL_INTERVAL, MAX_POLL_INTERVAL)
     if options.weights is not None:
         _check_weights(options.weights)
+    if any(not _is_name(label) or "," in label for label in options.labels):
+        raise InvalidOption("labels", "a list of names without commas", list(options.labels))
     name = options.cancel_signal
     if name is not None and not (_is_name(name) and f"SIG{name.removeprefix('SIG')}" in signal.Signals.__members__):
         raise InvalidOption("cancel_signal", 'the name of a signal, such as "TERM"', name)

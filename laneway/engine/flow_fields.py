@@ -53,6 +53,17 @@ class Flow:
 
 def encode_flow(flow: Flow) -> bytes:
     """The fields as JSON, with its length in front, which takes 2 bytes."""
+    text = json.dumps(flow_to_json(flow), separators=(",", ":"), ensure_ascii=False).encode()
+    return len(text).to_bytes(2, "big") + text
+
+
+def decode_flow(text: bytes) -> Flow:
+    """The fields. Raises ValueError, TypeError and the like for any text but that of `encode_flow`."""
+    return flow_from_json(json.loads(text))
+
+
+def flow_to_json(flow: Flow) -> dict[str, Any]:
+    """The fields that are set, under names of one letter."""
     fields: dict[str, Any] = {}
     if flow.limits:
         fields["l"] = [[use.name, use.key, use.points] for use in flow.limits]
@@ -62,13 +73,12 @@ def encode_flow(flow: Flow) -> bytes:
         fields["t"], fields["w"] = flow.tenant, flow.weight
     if flow.deadline_ms is not None:
         fields["d"] = flow.deadline_ms
-    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
-    return len(text).to_bytes(2, "big") + text
+    return fields
 
 
-def decode_flow(text: bytes) -> Flow:
-    """The fields. Raises ValueError, TypeError and the like for any text but that of `encode_flow`."""
-    fields = cast("dict[str, Any]", json.loads(text))
+def flow_from_json(value: object) -> Flow:
+    """The fields that `flow_to_json` wrote. Raises ValueError, TypeError and the like for any other value."""
+    fields = cast("dict[str, Any]", value)
     labels, deadline = str(fields.get("n") or ""), fields.get("d")
     return Flow(
         limits=tuple(LimitUse(str(name), str(key), int(points)) for name, key, points in fields.get("l", ())),

@@ -231,6 +231,7 @@ def _install_engine(app: Celery, config: Settings) -> None:
         app,
         lease=config.tasks.lease_seconds,
         weights={name: LANE_WEIGHTS[lane] for name, lane in queues.items()},
+        labels=config.tasks.worker_labels,
         connection={"socket_connect_timeout": 3, "socket_timeout": 10},
         key_ring=config.keys.ring_path if config.keys.signs else None,
         signing=config.keys.signing if config.keys.signs else None,

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from queue import Empty
 from typing import Any, Protocol, cast
 
@@ -45,6 +45,7 @@ class Transport(Protocol):
     poll_interval: float
     """Seconds between two fetches without a wakeup."""
     weights: Mapping[str, int]
+    labels: Sequence[str]
     zero_goes_first: bool
     """True when priorities count as in kombu's Redis transport."""
     is_inherited: bool
@@ -260,7 +261,8 @@ class Channel(virtual.Channel):
     def _get(self, queue: str, timeout: float | None = None, *, no_ack: bool = False) -> dict[str, Any]:
         del timeout
         transport, sent_at = self._transport, elapsed()
-        deliveries = transport.engine.fetch(RoundRobin({queue: 1}), 1, lease_ms=transport.lease_ms).deliveries
+        one_queue = RoundRobin({queue: 1}, labels=transport.labels)
+        deliveries = transport.engine.fetch(one_queue, 1, lease_ms=transport.lease_ms).deliveries
         if not deliveries:
             raise Empty
         transport.lease_keeper.hold(deliveries[0], since=sent_at)
@@ -277,7 +279,9 @@ class Channel(virtual.Channel):
             self._queues_changed = False
             weights, fanouts = self._transport.weights, self._transport.fanouts
             queues = [queue for queue in dict.fromkeys(self._active_queues) if queue not in fanouts]
-            self._round_robin = RoundRobin({queue: weights.get(queue, 1) for queue in queues}) if queues else None
+            labels = self._transport.labels
+            shares = {queue: weights.get(queue, 1) for queue in queues}
+            self._round_robin = RoundRobin(shares, labels=labels) if queues else None
         return self._round_robin
 
     def wake(self, queue: str) -> None:

@@ -38,6 +38,7 @@ _OWN = frozenset(
     (
         "lease",
         "weights",
+        "labels",
         "poll_interval",
         "cancel_signal",
         "connection",

@@ -26,6 +26,7 @@ from pathlib import Path
 from time import time
 from typing import Any, Final
 
+from laneway.engine.flow_fields import flow_to_json
 from laneway.engine.message import Message
 from laneway.transport.key_ring import KeyRingFile, ring_file
 
@@ -233,6 +234,8 @@ def _covered(queue: str, message: Message, unsigned: bytes) -> bytes:
         message.eta_ms,
         message.body_known,
     ]
+    if message.flow is not None:
+        fields.append(flow_to_json(message.flow))
     return _to_json(fields).encode() + b"\0" + unsigned
 
 

@@ -149,6 +149,10 @@ class TaskSettings(Group):
     """Seconds for which workers hand on a task that they do not know. Then it is a dead letter."""
     lease_seconds: float = Field(15, alias="TASK_LEASE_SECONDS", ge=3, le=300)
     """Seconds after which other workers take over the tasks of a silent worker."""
+    labels: str = Field("", alias="WORKER_LABELS")
+    """What the workers of this machine have, separated by commas, such as `gpu,eu`: a task that needs a label waits for
+    a worker that has it. `laneway worker --label gpu` sets it for one worker.
+    """
     encryption: Literal["declared", "all"] = Field("declared", alias="TASK_ENCRYPTION")
     """`declared`: the payloads, results and steps of the tasks that are declared with `encrypted=True` are encrypted in
     the database and in the broker. `all`: those of every task, the inputs and outputs of workflows, and the bodies
@@ -175,6 +179,11 @@ class TaskSettings(Group):
         """Store large payloads at the address of the settings."""
         self._payload_store = PayloadStore(self.payload_storage, above=self.payload_stored_above)
         use_store(self._payload_store)
+
+    @property
+    def worker_labels(self) -> tuple[str, ...]:
+        """`WORKER_LABELS`, one by one."""
+        return tuple(label.strip() for label in self.labels.split(",") if label.strip())
 
     @property
     def payload_store(self) -> PayloadStore:

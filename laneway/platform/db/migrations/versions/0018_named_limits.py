@@ -1,0 +1,25 @@
+"""Limits that tasks share."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0018"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    """Add the table, and the longest wait of a queue's tasks."""
+    op.create_table(
+        "named_limits",
+        sa.Column("name", sa.String(200), primary_key=True),
+        sa.Column("rate", sa.Integer(), nullable=True),
+        sa.Column("per_seconds", sa.Float(), nullable=False),
+        sa.Column("burst", sa.Integer(), nullable=False),
+        sa.Column("max_running", sa.Integer(), nullable=True),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+    )
+
+
+def downgrade() -> None:
+    """Drop it."""
+    op.drop_table("named_limits")
