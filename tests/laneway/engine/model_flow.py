@@ -52,7 +52,10 @@ class ModelFlow:
 
     def used_until(self, limit: ModelLimit, key: str) -> int:
         assert limit.interval
-        return min(max(limit.used.get(key, 0), self.us), self.us + limit.burst * limit.interval)
+        furthest = self.us + limit.burst * limit.interval
+        if limit.used.get(key, 0) > furthest:
+            limit.used[key] = furthest
+        return max(limit.used.get(key, 0), self.us)
 
     def opens_at(self, name: str, key: str, points: int) -> int | None:
         """When the limit lets so many points through; None: now."""

@@ -106,8 +106,11 @@ end
 -- clock that has gone back since.
 local function used_until(q, name, key, us)
   local config = config_of(q, name)
-  local stored = math.max(tonumber(call('ZSCORE', flow_key(q, 'used', name), key) or nil) or 0, us)
-  return math.min(stored, us + config.burst * config.interval)
+  local used, furthest = flow_key(q, 'used', name), us + config.burst * config.interval
+  local stored = math.max(tonumber(call('ZSCORE', used, key) or nil) or 0, us)
+  if stored <= furthest then return stored end
+  call('ZADD', used, string.format('%.0f', furthest), key)
+  return furthest
 end
 
 -- When the limit lets so many points through (us): nil means now.
