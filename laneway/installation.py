@@ -186,6 +186,10 @@ def install(
     ring = None if key_ring is None else str(key_ring)
     options = Options(lease, _copy(weights), *simple, _copy(connection), results, ring, signing, tuple(labels))
     _check(options)
+    return _installed_once(app, options)
+
+
+def _installed_once(app: Celery, options: Options) -> Installation:
     before = _installed.get(app)
     if before is not None and before != options:
         raise AlreadyInstalled(str(before), str(options))

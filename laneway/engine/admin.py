@@ -27,7 +27,7 @@ _MICROSECONDS = 1_000_000
 _GLOB_SIGN = re.compile(rb"[\\*?\[\]]")
 CHECKED = (
     *("messages", "ready", "scheduled", "leased", "dead", "set_aside", "held", "heads", "tasks", "unique"),
-    *("deliveries", "dead_info", "cancelled", "attempts", "ack_actions", "handed_on", "limited_in", "places", "slots"),
+    *("deliveries", "dead_info", "cancelled", "attempts", "ack_actions", "handed_on", "limited_in", "ranks", "slots"),
 )
 """The keys that `find_strays` looks through. Messages come first: those that it puts back are no findings later."""
 _PEEK_FIELDS = 5
@@ -117,10 +117,12 @@ class Admin(NamedLimits):
         """Refuse new messages while this many wait (`Limits.max_size`); None: no limit. Other limits stay."""
         self._set_limits(queue, {"max_size": max_size})
 
-    def throttle(self, queue: str, *, rate: float | None, burst: int = 1, max_in_flight: int | None) -> None:
-        """Limit deliveries per second and leased messages (`Limits`); None: no limit. Other limits stay."""
-        fields = Limits(rate=rate, burst=burst, max_in_flight=max_in_flight).fields()
-        self._set_limits(queue, {name: fields[name] for name in ("interval", "burst", "tat", "max_in_flight")})
+    def throttle(self, queue: str, limits: Limits) -> None:
+        """Set rate, burst, `max_in_flight` and `max_wait_ms` as in `limits`. Other limits stay."""
+        fields = limits.fields()
+        self._set_limits(
+            queue, {name: fields[name] for name in ("interval", "burst", "tat", "max_in_flight", "max_wait")}
+        )
 
     def limit_task_names(self, queue: str, *, on: bool) -> None:
         """Have messages of the queue use the limit `task:<name>` of their task's name. Other limits stay."""

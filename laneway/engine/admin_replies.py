@@ -13,7 +13,7 @@ from laneway.engine.lease import Lease
 from laneway.engine.message import Stored, decode, unpack_id
 from laneway.engine.replies import DeadLetterInfo, MessageState, QueueStats
 
-INTERNAL = ("newer", "large", "places", "tenants", "slots", "lines")
+INTERNAL = ("newer", "large", "ranks", "tenants", "slots", "lines")
 """The fields of `limits` that say what the queue has had. They are no limits."""
 _NUMBER = re.compile(rb"-?\d{1,18}")
 _CURSOR = re.compile(rb"\d{1,16}-\d{1,18}")

@@ -31,8 +31,8 @@ NAMES = (
     "tasks",  # zset, lexicographic: task id + sequence + id, of messages whose id is not their task id
     "unique",  # hash: uniqueness key -> task id that holds it
     "unique_until",  # zset: uniqueness key by the end of its hold (ms), when the hold has an end
-    "places",  # hash: id -> its place in ready, of messages with a tenant or a deadline
-    "tenants",  # zset: priority and tenant by the place of its next message; priority alone: what was delivered last
+    "ranks",  # hash: id -> its rank in ready, of messages with a tenant or a deadline
+    "tenants",  # zset: priority and tenant by the rank of its next message; priority alone: what was delivered last
     "slots",  # hash: id of a leased message -> the points of limits that it occupies
     "attempts",  # hash: id -> attempts started, whether the last one runs, the call that started it
     "ack_actions",  # hash: id of a leased message whose attempt is over -> what its ack does, delay (ms)

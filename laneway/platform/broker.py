@@ -204,7 +204,7 @@ class Broker:
         """Set the rate, the number in flight and the pause of a queue. Raises Unsupported without the engine."""
         engine = self.require_engine("limits of queues")
         with self.guarded():
-            engine.throttle(queue, rate=limit.per_second, burst=limit.burst, max_in_flight=limit.max_in_flight)
+            engine.throttle(queue, limit.for_engine)
             (engine.pause if limit.paused else engine.resume)(queue)
 
     def remove_message(self, queue: str, id: str, *, version: int | None = None) -> bool:

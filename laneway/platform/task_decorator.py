@@ -200,19 +200,11 @@ def task(
 def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     """Declare a function as a task: workers run it, and callers submit it.
 
-        class Greeting(Payload):
-            name: str
-
         @task(queue="mail", retries=3)
-        def greet(ctx: Context, payload: Greeting) -> dict[str, str]:
-            return {"text": f"Hello, {payload.name}!"}
-
-        @task
-        def add(x: int, y: int = 1) -> dict[str, int]:
-            return {"sum": x + y}
+        def greet(ctx: Context, payload: Greeting) -> dict[str, str]: ...
 
         greet.submit(name="Ada")
-        add.options(delay=60).submit(1, y=2)
+        greet.options(delay=60).submit(name="Ada")
 
     The first parameter is the running task, if it is annotated with `laneway.Context`. What follows is one payload,
     a subclass of `laneway.Payload`, or plain parameters, each with a type; their names are the fields of the payload.
@@ -292,8 +284,8 @@ def _checked_flow(
     deadline: float | None = None,
 ) -> TaskFlow:
     """Raises BadTask for limits, labels or a deadline that cannot work."""
-    given: Sequence[object] = limits
-    if isinstance(given, Limit) or not all(isinstance(limit, Limit) for limit in given):
+    given = cast("object", limits)
+    if not isinstance(given, Sequence) or not all(isinstance(each, Limit) for each in cast("Sequence[object]", given)):
         raise BadTask(task, "limits must be a list of laneway.Limit.")
     if isinstance(needs, str) or not all(label and "," not in label for label in needs):
         raise BadTask(task, "needs must be a list of labels, which are not empty and have no comma.")

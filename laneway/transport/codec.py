@@ -103,26 +103,18 @@ def message_options(
     this version of the task. `body_known`: the reader of the queue's journal has the arguments, so the journal leaves
     them out. The last three apply to this message alone: they are not delivered, so a retry does not have them.
     """
-    headers: dict[str, Any] = {}
-    if key is not None:
-        headers[HEADER_KEY] = key
-    if unique is not None:
-        headers[HEADER_UNIQUE] = [unique.key, int(unique.mode), unique.ttl_ms]
-    if max_deliveries is not None:
-        headers[HEADER_MAX_DELIVERIES] = max_deliveries
-    if flow is not None:
-        headers[HEADER_FLOW] = flow_to_json(flow)
-    if durability is not Durability.MEMORY:
-        headers[HEADER_DURABILITY] = durability.value
-    if once:
-        headers[HEADER_ONCE] = True
-    if not_after is not None:
-        headers[HEADER_NOT_AFTER] = not_after
-    if version is not None:
-        headers[HEADER_VERSION] = version
-    if body_known:
-        headers[HEADER_BODY_KNOWN] = True
-    return headers
+    headers: dict[str, Any] = {
+        HEADER_KEY: key,
+        HEADER_UNIQUE: [unique.key, int(unique.mode), unique.ttl_ms] if unique else None,
+        HEADER_MAX_DELIVERIES: max_deliveries,
+        HEADER_FLOW: flow_to_json(flow) if flow else None,
+        HEADER_DURABILITY: None if durability is Durability.MEMORY else durability.value,
+        HEADER_ONCE: once or None,
+        HEADER_NOT_AFTER: not_after,
+        HEADER_VERSION: version,
+        HEADER_BODY_KNOWN: body_known or None,
+    }
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 def durability_of(raw: dict[str, Any]) -> Durability:

@@ -223,7 +223,7 @@ def unsigned_body(body: bytes) -> bytes:
 def _covered(queue: str, message: Message, unsigned: bytes) -> bytes:
     """The bytes that a message's signature covers: a line of JSON, a NUL, and the body."""
     unique = message.unique
-    fields = [
+    fields: list[Any] = [
         "message",
         queue,
         message.task_id,

@@ -48,7 +48,7 @@ if #plain > 0 then
   call('HDEL', q.deliveries, unpack(plain))
   call('HDEL', q.messages, unpack(plain))
   delete_attempts(q, unpack(plain))
-  if q.has_places then call('HDEL', q.places, unpack(plain)) end
+  if q.has_ranks then call('HDEL', q.ranks, unpack(plain)) end
 end
 count(q, 'acked', #plain + tied)
 if limits.max_in_flight then wake_consumer(q) end

@@ -123,7 +123,7 @@ local function advance_old(q, limits)
       'WITHSCORES', 'LIMIT', 0, room)
     for index = 1, #found, 2 do
       local id, score = found[index], tonumber(found[index + 1])
-      local record = q.has_places and call('HGET', q.messages, id)
+      local record = q.has_ranks and call('HGET', q.messages, id)
       local put = record and #record >= 8 and struct.unpack('>d', record) or score
       if put % SPAN > put_before then break end
       call('ZADD', q.ready, string.format('%.0f', score % SPAN - SPAN), id)
@@ -202,8 +202,8 @@ end
 
 -- From now on, what the tenants of this priority put comes after what is delivered now.
 local function move_tenant_clock(q, m)
-  local place = ready_score(q, m)
-  call('ZADD', q.tenants, 'XX', 'GT', string.format('%.0f', place), tenant_clock(m.priority))
+  local rank = ready_score(q, m)
+  call('ZADD', q.tenants, 'XX', 'GT', string.format('%.0f', rank), tenant_clock(m.priority))
 end
 
 local function lease(q, queue, limits, ids)

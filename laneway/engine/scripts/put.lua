@@ -100,7 +100,7 @@ if index <= #ARGV then
     sequence = sequence + 1
     m.score = (9 - m.priority) * SPAN + sequence
     call('HSET', q.messages, m.id, struct.pack('>d', m.score) .. record)
-    give_place(q, m, limits, sequence)
+    give_rank(q, m, limits, sequence)
     if not large and #record > LARGE then note_large() end
     if m.task ~= m.id then
       call('ZADD', q.tasks, 0, task_member(m))

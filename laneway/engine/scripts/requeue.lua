@@ -31,7 +31,7 @@ local function requeue(id)
   m.score = (9 - m.priority) * SPAN + sequence
   call('HSET', q.messages, id, struct.pack('>d', m.score) .. string.sub(record, RECORD))
   if m.task ~= id then call('ZADD', q.tasks, 0, task_member(m)) end
-  give_place(q, m, limits, sequence)
+  give_rank(q, m, limits, sequence)
   write_event(q, EVENT_REQUEUE, m.task, 'm', id)
   hold_or_enqueue(q, m, now, false)
   requeued = requeued + 1

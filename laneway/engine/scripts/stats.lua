@@ -6,7 +6,7 @@
 -- uses: base
 local function next_score(q)
   local id, score = unpack(call('ZRANGE', q.ready, 0, 0, 'WITHSCORES'))
-  local record = id and call('HEXISTS', q.places, id) == 1 and call('HGET', q.messages, id)
+  local record = id and call('HEXISTS', q.ranks, id) == 1 and call('HGET', q.messages, id)
   return record and #record >= 8 and struct.unpack('>d', record) or tonumber(score) or false
 end
 

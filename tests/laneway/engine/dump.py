@@ -25,10 +25,10 @@ _HASHES = (
     "ack_actions",
     "handed_on",
     "limited_in",
-    "places",
+    "ranks",
     "slots",
 )
-_INTERNAL_LIMITS = (b"places", b"tenants", b"slots", b"lines")
+_INTERNAL_LIMITS = (b"ranks", b"tenants", b"slots", b"lines")
 
 
 def server_dump(engine: Engine, name: str) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
         "limited": [_id_of_member(member) for member, _ in raw["limited"]],
         "limited_in": {unpack_id(id) for id, _ in raw["limited_in"]},
         "lines": {line.decode(): int(float(at)) for line, at in raw["lines"]},
-        "places": {unpack_id(id): int(place) for id, place in raw["places"]},
+        "ranks": {unpack_id(id): int(rank) for id, rank in raw["ranks"]},
         "slots": {unpack_id(id) for id, _ in raw["slots"]},
         "deliveries": {unpack_id(id): int.from_bytes(value[:2], "big") for id, value in raw["deliveries"]},
         "dead": _ids_and_times(raw["dead"]),
@@ -81,7 +81,7 @@ def model_dump(q: ModelQueue) -> dict[str, Any]:
         "limited": [m.id for m in q.in_states(MessageState.LIMITED)],
         "limited_in": {m.id for m in q.in_states(MessageState.LIMITED)},
         "lines": {"\0".join(line): at for line, at in q.lines.items()},
-        "places": {m.id: m.place for m in messages if m.place is not None},
+        "ranks": {m.id: m.rank for m in messages if m.rank is not None},
         "slots": {m.id for m in messages if m.slots},
         "deliveries": {
             m.id: m.deliveries

@@ -100,7 +100,6 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(queue=queues, batch=st.lists(plain_messages, min_size=1, max_size=4))
     def put_plain(self, queue: str, batch: list[Message]) -> None:
-        """Put messages that the script handles on its fast path."""
         self.put(queue, [(message, None) for message in batch])
 
     @rule(queue=queues, batch=st.lists(messages, min_size=1, max_size=3), spare=st.sampled_from((-0.9, 0.0, 0.9)))
@@ -168,7 +167,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), queue=queues, batch=st.lists(messages, min_size=1, max_size=3))
     def run_attempts(self, data: st.DataObject, queue: str, batch: list[Message]) -> None:
-        """Run whole attempts: chance alone combines their parts too rarely."""
+        """Chance alone combines the parts of attempts too rarely."""
         if not self._held_leases():
             self.pause(queue, False)
             self.put(queue, [(message, None) for message in batch])
@@ -305,7 +304,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), queue=queues, batch=st.lists(messages, min_size=2, max_size=4), limit=named_limits)
     def work_at_a_limit(self, data: st.DataObject, queue: str, batch: list[Message], limit: NamedLimit) -> None:
-        """Let messages wait for a limit until others have ended: chance alone brings that too rarely."""
+        """Let messages wait for a limit until others have ended."""
         self.set_named_limit("l1", limit, False)
         for name in QUEUES:
             self.pause(name, False)
@@ -363,7 +362,6 @@ class EngineMachine(RuleBasedStateMachine):
                     ledger.assert_agrees(real)
 
     def _assert_info(self, info: MessageInfo, m: ModelMessage) -> None:
-        """Compare what `find` and `peek` both tell."""
         timed = m.state not in (MessageState.READY, MessageState.HELD, MessageState.LIMITED)
         assert (info.stored.id, info.state, info.deliveries) == (m.id, m.state, m.deliveries)
         assert info.at == (m.at if timed else info.at if m.state is MessageState.LIMITED else None)

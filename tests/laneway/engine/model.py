@@ -55,7 +55,7 @@ class Model(ModelAdmin):
             if not holder:
                 q.hold_unique(message, self.now)
         m = ModelMessage(id, message, sequence)
-        self.give_place(q, m)
+        self.give_rank(q, m)
         q.write_event(EventKind.PUT, m, stored=m.in_journal)
         self.hold_or_enqueue(q, m, continues=bool(others))
         return PutCode.ACCEPTED, id

@@ -61,7 +61,7 @@ class ModelAdmin(ModelMoves):
         q.write_event(EventKind.REQUEUE, m)
         del q.messages[id]
         again = ModelMessage(id, m.message, sequence)
-        self.give_place(q, again)
+        self.give_rank(q, again)
         self.hold_or_enqueue(q, again, continues=False)
         return LeaseStatus.DONE
 

@@ -153,19 +153,19 @@ class ModelFlow:
                     break
                 m.advanced = True
 
-    def give_place(self, q: ModelQueue, m: ModelMessage) -> None:
-        """The place of a new message of a tenant or with a deadline."""
-        flow, m.place = m.flow, None
+    def give_rank(self, q: ModelQueue, m: ModelMessage) -> None:
+        """The rank of a new message of a tenant or with a deadline."""
+        flow, m.rank = m.flow, None
         if flow.deadline_ms is not None:
             ticks = (flow.deadline_ms * 1000 - EPOCH_MS * 1000) // 10 - HOUR_TICKS
-            m.place = min(max(ticks, 0), SPAN - 1)
+            m.rank = min(max(ticks, 0), SPAN - 1)
         elif flow.tenant is not None or q.has_tenants:
             q.has_tenants = True
             priority, tenant = m.message.priority, flow.tenant or ""
             delivered = q.delivered.setdefault(priority, m.sequence)
-            m.place = max(delivered, q.tenants.get((priority, tenant), 0))
+            m.rank = max(delivered, q.tenants.get((priority, tenant), 0))
             weight = flow.weight if flow.tenant is not None else 1
-            q.tenants[priority, tenant] = m.place + TENANT_STEP // weight
+            q.tenants[priority, tenant] = m.rank + TENANT_STEP // weight
 
     def move_tenant_clock(self, q: ModelQueue, m: ModelMessage) -> None:
         priority = m.message.priority

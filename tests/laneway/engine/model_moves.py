@@ -158,7 +158,7 @@ class ModelMoves(ModelFlow):
         fields = {"attempt": m.started, "reason": reason, "detail": error, "stored": m.in_journal}
         q.write_event(EventKind.BURY, m, **fields)
         m.state, m.at, m.dead_info = MessageState.DEAD, self.now, (m.deliveries, reason, error)
-        m.cancelled, m.attempts, m.hand_ons, m.place = False, None, None, None
+        m.cancelled, m.attempts, m.hand_ons, m.rank = False, None, None, None
         self.free_slots(m)
         self.leave_key(q, m, was_head=True)
         q.release_unique_if_last(m)

@@ -71,7 +71,7 @@ class ModelMessage:
     attempts: Attempts | None = None
     ack_action: tuple[AckAction, int] | None = None
     hand_ons: HandOns | None = None
-    place: int | None = None
+    rank: int | None = None
     advanced: bool = False
     line: tuple[str, str] | None = None
     line_score: int = 0
@@ -96,7 +96,7 @@ class ModelMessage:
     @property
     def ready_score(self) -> int:
         """Its order among the ready messages of its queue, but for those that have waited too long."""
-        return self.score if self.place is None else self.score - self.sequence + self.place
+        return self.score if self.rank is None else self.score - self.sequence + self.rank
 
     @property
     def in_journal(self) -> tuple[Message, int]:

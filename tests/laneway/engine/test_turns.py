@@ -70,12 +70,12 @@ def test_a_message_that_is_given_back_keeps_its_turn(still: Engine) -> None:
     assert held[1].id in fetch(still, 2)
 
 
-def test_places_are_forgotten_with_their_messages(still: Engine) -> None:
+def test_ranks_are_forgotten_with_their_messages(still: Engine) -> None:
     put_many(still, 5, "a")
     put(still, "plain")
     still.cancel(QUEUE, "a4")
     still.ack(still.fetch(RoundRobin({QUEUE: 1}), 10).deliveries)
-    assert still.runner.call("HLEN", still.keys.key(QUEUE, "places")) == 0
+    assert still.runner.call("HLEN", still.keys.key(QUEUE, "ranks")) == 0
     assert list(still.find_strays(QUEUE)) == []
 
 

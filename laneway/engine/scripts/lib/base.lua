@@ -14,9 +14,9 @@ end
 
 local LIMITS = {
   'format', 'newer', 'journal', 'max_size', 'max_in_flight', 'expires', 'large', 'interval', 'burst', 'tat', 'paused',
-  'handed_on', 'places', 'tenants', 'slots', 'lines', 'task_limits', 'max_wait',
+  'handed_on', 'ranks', 'tenants', 'slots', 'lines', 'task_limits', 'max_wait',
 }
-local FLAGS = { has_places = 'places', has_slots = 'slots', has_lines = 'lines' }
+local FLAGS = { has_ranks = 'ranks', has_slots = 'slots', has_lines = 'lines' }
 local journal_limits = {}
 
 -- The keys of a queue that this version can use, and those of its limits that most scripts need. Raises an error for a

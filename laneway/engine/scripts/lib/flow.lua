@@ -25,17 +25,17 @@ local function flow_of(m)
   return m.decoded
 end
 
--- The score of a message in `ready`: that of its record, or with the place that its tenant or its deadline gives it.
+-- The score of a message in `ready`: that of its record, or with the rank that its tenant or its deadline gives it.
 local function ready_score(q, m)
-  local place = q.has_places and tonumber(call('HGET', q.places, m.id) or nil)
-  return place and m.score - m.score % SPAN + place or m.score
+  local rank = q.has_ranks and tonumber(call('HGET', q.ranks, m.id) or nil)
+  return rank and m.score - m.score % SPAN + rank or m.score
 end
 
 local function tenant_clock(priority) return '\0' .. priority end
 
--- The place of the next message of a tenant: behind the tenant's last one by a step, and not before what was delivered
+-- The rank of the next message of a tenant: behind the tenant's last one by a step, and not before what was delivered
 -- last. So tenants take turns, however many messages each one has.
-local function place_of_tenant(q, m, sequence)
+local function rank_of_tenant(q, m, sequence)
   local class, flow = m.score - m.score % SPAN, flow_of(m)
   local weight = math.min(math.max(tonumber(flow.w) or 1, 1), TENANT_STEP)
   local clock_member, member = tenant_clock(m.priority), '\1' .. m.priority .. tostring(flow.t or '')
@@ -44,34 +44,34 @@ local function place_of_tenant(q, m, sequence)
     started = class + sequence
     call('ZADD', q.tenants, string.format('%.0f', started), clock_member)
   end
-  local place = math.max(started, tonumber(call('ZSCORE', q.tenants, member) or 0))
-  call('ZADD', q.tenants, string.format('%.0f', place + math.floor(TENANT_STEP / weight)), member)
+  local rank = math.max(started, tonumber(call('ZSCORE', q.tenants, member) or 0))
+  call('ZADD', q.tenants, string.format('%.0f', rank + math.floor(TENANT_STEP / weight)), member)
   if call('ZCARD', q.tenants) > 1000 then -- those that have had nothing for a while need not be remembered
     call('ZREMRANGEBYSCORE', q.tenants, string.format('%.0f', class), string.format('(%.0f', started))
   end
-  return place - class
+  return rank - class
 end
 
--- Gives a new message its place if it has a tenant or a deadline. A message with a deadline waits as if it had been put
+-- Gives a new message its rank if it has a tenant or a deadline. A message with a deadline waits as if it had been put
 -- an hour before its deadline. `limits`: see `names`.
-local function give_place(q, m, limits, sequence)
-  local flow, place = flow_of(m), nil
+local function give_rank(q, m, limits, sequence)
+  local flow, rank = flow_of(m), nil
   if tonumber(flow.d) then
-    place = math.floor((flow.d * 1000 - EPOCH_US) / TICK_US) - HOUR_TICKS
-    place = math.min(math.max(place, 0), SPAN - 1)
+    rank = math.floor((flow.d * 1000 - EPOCH_US) / TICK_US) - HOUR_TICKS
+    rank = math.min(math.max(rank, 0), SPAN - 1)
   elseif flow.t or limits.tenants then
     if not limits.tenants then
       call('HSET', q.limits, 'tenants', 1)
       limits.tenants = 1
     end
-    place = place_of_tenant(q, m, sequence)
+    rank = rank_of_tenant(q, m, sequence)
   end
-  if not place then return end
-  if not q.has_places then
-    call('HSET', q.limits, 'places', 1)
-    q.has_places = true
+  if not rank then return end
+  if not q.has_ranks then
+    call('HSET', q.limits, 'ranks', 1)
+    q.has_ranks = true
   end
-  call('HSET', q.places, m.id, string.format('%.0f', place))
+  call('HSET', q.ranks, m.id, string.format('%.0f', rank))
 end
 
 -- The uses of limits of a message: a list of { name, key, points }. `by_name`: there are limits of single task names.
@@ -261,7 +261,7 @@ end
 
 -- Deletes what the queue keeps of a message for limits and places.
 local function leave_flow(q, id)
-  if q.has_places then call('HDEL', q.places, id) end
+  if q.has_ranks then call('HDEL', q.ranks, id) end
   leave_line(q, id)
   free_slots(q, id)
 end

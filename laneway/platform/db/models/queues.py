@@ -21,6 +21,8 @@ class QueueLimit(Base):
     per_seconds: Mapped[float] = mapped_column(Float)
     max_in_flight: Mapped[int | None]
     paused: Mapped[bool]
+    max_wait_seconds: Mapped[float | None] = mapped_column(Float)
+    """A task that has waited for longer goes before all priorities; None: priorities always go first."""
     updated_at: Mapped[datetime]
 
 

@@ -9,6 +9,7 @@ down_revision = "0010"
 
 def upgrade() -> None:
     """Add the table, and the longest wait of a queue's tasks."""
+    op.add_column("queue_limits", sa.Column("max_wait_seconds", sa.Float(), nullable=True))
     op.create_table(
         "named_limits",
         sa.Column("name", sa.String(200), primary_key=True),
@@ -21,5 +22,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop both."""
     op.drop_table("named_limits")
+    op.drop_column("queue_limits", "max_wait_seconds")
