@@ -46,6 +46,7 @@ class Transport(Protocol):
     """Seconds between two fetches without a wakeup."""
     weights: Mapping[str, int]
     labels: Sequence[str]
+    classes: Mapping[str, int] | None
     zero_goes_first: bool
     """True when priorities count as in kombu's Redis transport."""
     is_inherited: bool
@@ -277,11 +278,11 @@ class Channel(virtual.Channel):
         """The queues that the channel consumes; None when there are none."""
         if self._queues_changed:
             self._queues_changed = False
-            weights, fanouts = self._transport.weights, self._transport.fanouts
+            own, fanouts = self._transport, self._transport.fanouts
             queues = [queue for queue in dict.fromkeys(self._active_queues) if queue not in fanouts]
-            labels = self._transport.labels
-            shares = {queue: weights.get(queue, 1) for queue in queues}
-            self._round_robin = RoundRobin(shares, labels=labels) if queues else None
+            weights = {queue: own.weights.get(queue, 1) for queue in queues}
+            classes = own.classes and {queue: own.classes.get(queue, 1) for queue in queues}
+            self._round_robin = RoundRobin(weights, labels=own.labels, classes=classes) if queues else None
         return self._round_robin
 
     def wake(self, queue: str) -> None:

@@ -39,6 +39,7 @@ _OWN = frozenset(
         "lease",
         "weights",
         "labels",
+        "classes",
         "poll_interval",
         "cancel_signal",
         "connection",

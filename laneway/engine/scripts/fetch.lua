@@ -5,6 +5,8 @@
 -- ARGV   1: n  2: the lease's token  3: length of the lease in ms  4: the next turn, as an index from 0  5: the turns,
 --        each byte is the number of a queue from 1  6: after how many ms the consumer fetches again unasked (0: it does
 --        not wait)  7: the consumer  8: its labels, sorted, each between two commas
+--        9: for each queue a byte, its class: a queue of a higher class waits while one of a lower class has work ('': all
+--        queues share)
 -- Returns now in ms, how many turns have passed, when something becomes due (number of a queue, ms, number, ms, ...), the
 --        queues that expire when they are unused (number, after how many ms, ...), the queues that cannot be read
 --        (number, error, ...), then per message: number of its queue, id, deliveries, record
@@ -14,6 +16,7 @@ local us = clock()
 local now = math.floor(us / 1000)
 local room, token, lease_end = math.min(tonumber(ARGV[1]), BATCH), ARGV[2], now + tonumber(ARGV[3])
 local start, turns, idle_poll, consumer, labels = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local classes = ARGV[9]
 local moves_left, bytes, passed = BATCH, 0, 0
 local queues, available, taken, order = {}, {}, {}, {}
 local times, expiring, broken = {}, {}, {}
@@ -247,6 +250,16 @@ local function count_bytes(queue)
   bytes = bytes + (tonumber(redis.pcall('HSTRLEN', limits.keys.messages, limits.ids[taken[queue] + 1])) or 0)
 end
 
+-- The lowest class of a queue with work; nil if all queues share.
+local function lowest_class()
+  if classes == '' then return nil end
+  local lowest = 256
+  for queue = 1, #KEYS do
+    if available[queue] > 0 then lowest = math.min(lowest, string.byte(classes, queue)) end
+  end
+  return lowest
+end
+
 -- Takes turns between the queues while there is room and work. Fills `order` with the queue of each turn.
 local function take_turns()
   local left, queues_with_work = 0, 0
@@ -259,15 +272,18 @@ local function take_turns()
     available[queue], left, taken[queue] = available[queue] - 1, left - 1, taken[queue] + 1
     order[#order + 1] = queue
   end
+  local function has_room() return room > #order and bytes < FETCH_BYTES end
   if queues_with_work == 1 then -- no queue to share with: no turns pass
     for queue = 1, #KEYS do
-      while room > #order and bytes < FETCH_BYTES and available[queue] > 0 do take(queue) end
+      while has_room() and available[queue] > 0 do take(queue) end
     end
+    return
   end
-  while queues_with_work > 1 and room > #order and bytes < FETCH_BYTES and left > 0 do
+  while has_room() and left > 0 do
+    local class = lowest_class()
     local queue = string.byte(turns, (start + passed) % #turns + 1)
     passed = passed + 1
-    if available[queue] > 0 then take(queue) end
+    if available[queue] > 0 and (not class or string.byte(classes, queue) == class) then take(queue) end
   end
 end
 

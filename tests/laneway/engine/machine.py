@@ -61,12 +61,13 @@ class EngineMachine(RuleBasedStateMachine):
 
     pool: ConnectionPool
 
-    @initialize(journal_a=journal_sizes, journal_b=journal_sizes)
-    def start(self, journal_a: int | None, journal_b: int | None) -> None:
+    @initialize(journal_a=journal_sizes, journal_b=journal_sizes, strict=st.booleans())
+    def start(self, journal_a: int | None, journal_b: int | None, strict: bool) -> None:
         self.engine = Engine(self.pool, clock=CLOCK_LUA)
         self.engine.runner.call("FLUSHDB")
         self.model = Model()
-        self.round_robin, self.model_round_robin = RoundRobin({"a": 2, "b": 1}), RoundRobin({"a": 2, "b": 1})
+        weights, classes = {"a": 2, "b": 1}, {"a": 2, "b": 1} if strict else None
+        self.round_robin, self.model_round_robin = (RoundRobin(weights, classes=classes) for _ in range(2))
         self.leases: list[FencedDelivery] = []
         self.calls: dict[Lease, bytes] = {}
         self.ledgers: dict[str, Ledger] = {}
@@ -298,9 +299,9 @@ class EngineMachine(RuleBasedStateMachine):
         self.engine.set_named_limit(name, limit)
         self.model.set_named_limit(name, limit)
         self.engine.limit_task_names("a", on=on)
-        self.model.queue("a").limits.pop("task_limits", None)
-        if on:
-            self.model.queue("a").limits["task_limits"] = 1
+        model_limits = self.model.queue("a").limits
+        model_limits.pop("task_limits", None)
+        model_limits |= {"task_limits": 1} if on else {}
 
     @rule(data=st.data(), queue=queues, batch=st.lists(messages, min_size=2, max_size=4), limit=named_limits)
     def work_at_a_limit(self, data: st.DataObject, queue: str, batch: list[Message], limit: NamedLimit) -> None:
@@ -390,7 +391,6 @@ class EngineMachine(RuleBasedStateMachine):
         ]
 
     def _draw_leases(self, data: st.DataObject) -> list[FencedDelivery]:
-        """Draw leases, some of which may have been lost long ago; no message twice."""
         recent = self.leases[-12:]
         chosen = data.draw(st.lists(st.sampled_from(range(len(recent))), unique=True, max_size=4))
         picked: dict[tuple[str, str], FencedDelivery] = {}

@@ -83,6 +83,7 @@ class Model(ModelAdmin):
 
     def _take_turns(self, round_robin: RoundRobin, available: dict[str, float], n: int) -> list[str]:
         order: list[str] = []
+        classes = dict(zip(round_robin.queues, round_robin._classes, strict=False))
         one_queue_has_work = sum(1 for count in available.values() if count) == 1
         while len(order) < n and any(available.values()):
             if one_queue_has_work:
@@ -90,7 +91,8 @@ class Model(ModelAdmin):
             else:
                 name = round_robin.queues[round_robin.cycle[round_robin.position] - 1]
                 round_robin.position = (round_robin.position + 1) % len(round_robin.cycle)
-            if available[name]:
+            lowest = min((classes.get(name, 0) for name, count in available.items() if count), default=0)
+            if available[name] and classes.get(name, 0) == lowest:
                 available[name] -= 1
                 order.append(name)
         return order

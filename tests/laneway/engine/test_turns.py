@@ -124,3 +124,29 @@ def test_the_time_for_which_a_tenants_message_has_waited_is_known(still: Engine)
     put_many(still, 3, "a")
     move_to(still, 4_000)
     assert still.stats([QUEUE])[0].oldest_at == NOW_MS
+
+
+def test_in_a_strict_order_a_queue_waits_while_one_of_a_lower_class_has_work(still: Engine) -> None:
+    for queue in ("first", "second", "third"):
+        still.put_many(queue, [Message(task_id=f"{queue}{number}") for number in range(4)])
+    order = RoundRobin(dict.fromkeys(("third", "second", "first"), 1), classes={"first": 1, "second": 2, "third": 2})
+    found = [held.id for held in still.fetch(order, 10).deliveries]
+    assert found[:4] == [f"first{number}" for number in range(4)]
+    assert Counter(task[0] for task in found[4:]) == {"s": 3, "t": 3}
+    still.pause("first")
+    still.put("first", Message(task_id="paused"))
+    assert len(still.fetch(order, 10).deliveries) == 2, "a paused queue keeps no other waiting"
+
+
+def test_of_many_queues_those_that_a_fetch_looks_at_are_in_a_strict_order(still: Engine) -> None:
+    queues = [f"q{number}" for number in range(40)]
+    order = RoundRobin(dict.fromkeys(queues, 1), classes={queue: 1 + number % 3 for number, queue in enumerate(queues)})
+    for queue in queues[:12]:
+        still.put(queue, Message(task_id=queue))
+    found = list[str]()
+    for _ in range(20):
+        batch = [held.id for held in still.fetch(order, 4).deliveries]
+        classes = [queues.index(queue) % 3 for queue in batch]
+        assert classes == sorted(classes)
+        found += batch
+    assert sorted(found) == sorted(queues[:12])
