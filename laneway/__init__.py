@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from laneway.engine.engine import Engine
     from laneway.installation import install
     from laneway.platform.execution.context import Context
+    from laneway.platform.flow.task_flow import Limit
     from laneway.platform.task_decorator import task
     from laneway.results.backend import ResultBackend
     from laneway.schemas.payload import Payload
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Context": "laneway.platform.execution.context",
     "Engine": "laneway.engine.engine",
+    "Limit": "laneway.platform.flow.task_flow",
     "Payload": "laneway.schemas.payload",
     "install": "laneway.installation",
     "ResultBackend": "laneway.results.backend",
@@ -35,4 +37,4 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-__all__ = ["Context", "Engine", "Payload", "ResultBackend", "Transport", "install", "message_options", "task"]
+__all__ = ["Context", "Engine", "Limit", "Payload", "ResultBackend", "Transport", "install", "message_options", "task"]

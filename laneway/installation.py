@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from laneway.engine.errors import LanewayError
-from laneway.engine.round_robin import MAX_WEIGHT
+from laneway.engine.round_robin import MAX_CLASS, MAX_WEIGHT
 from laneway.transport.signatures import RING_OPTION, SIGNING_OPTION, Signing
 from laneway.worker.task_classes import use_engine_classes
 
@@ -95,6 +95,8 @@ class Options:
     results: bool
     key_ring: str | None = None
     signing: str | None = None
+    labels: tuple[str, ...] = ()
+    classes: Mapping[str, int] | None = None
 
     @property
     def transport_options(self) -> dict[str, Any]:
@@ -103,6 +105,8 @@ class Options:
             "lease": self.lease,
             "weights": None if self.weights is None else dict(self.weights),
             "poll_interval": self.poll_interval,
+            "labels": list(self.labels) or None,
+            "classes": None if self.classes is None else dict(self.classes),
             "cancel_signal": self.cancel_signal,
             "global_keyprefix": self.global_keyprefix,
             "zero_goes_first": self.zero_goes_first,
@@ -161,11 +165,15 @@ def install(
     results: bool = True,
     key_ring: str | Path | None = None,
     signing: str | None = None,
+    labels: Sequence[str] = (),
+    classes: Mapping[str, int] | None = None,
 ) -> Installation:
     """Make this app use the engine. The returned Installation shows the settings that were made.
 
     `lease`: seconds (1 to 86,400; default 30) after which the message of a worker that died is delivered again.
     `weights`: queue → 1 to 100, its share of a worker that consumes several queues (1 for queues that are not named).
+    `classes`: queue → 1 to 255; a queue waits while one of a lower class has work. None: queues share by `weights`.
+    `labels`: what this worker has, such as "gpu", for messages that need it (`message_options`).
     `poll_interval`: the most seconds (0.05 to 60; default 1) between two fetches of a worker that gets no wakeup.
     `cancel_signal`: the signal, such as "TERM", that ends a running task that was cancelled; None: it runs on.
     `global_keyprefix`: text before every key and channel, so that applications can share a database.
@@ -175,13 +183,16 @@ def install(
     `key_ring`: the file with the keys that sign messages (`laneway keys create`). `signing`: "require" (with a key ring
     the default), so that messages without a valid signature become dead letters; "sign" accepts all; or "off".
 
-    Raises InvalidOption, InstalledTooLate, AlreadyInstalled. With a broker that is not Redis or Valkey, Celery
-    raises InvalidUrl when it connects.
+    Raises InvalidOption, InstalledTooLate, AlreadyInstalled; Celery raises InvalidUrl for a broker of another kind.
     """
     simple = (poll_interval, cancel_signal, global_keyprefix, zero_goes_first)
-    ring = None if key_ring is None else str(key_ring)
-    options = Options(lease, _copy(weights), *simple, _copy(connection), results, ring, signing)
+    last = (None if key_ring is None else str(key_ring), signing, tuple(labels), _copy(classes))
+    options = Options(lease, _copy(weights), *simple, _copy(connection), results, *last)
     _check(options)
+    return _installed_once(app, options)
+
+
+def _installed_once(app: Celery, options: Options) -> Installation:
     before = _installed.get(app)
     if before is not None and before != options:
         raise AlreadyInstalled(str(before), str(options))
@@ -206,8 +217,7 @@ def _copy(value: Any) -> Any:
 def _check(options: Options) -> None:
     _check_seconds("lease", options.lease, MIN_LEASE, MAX_LEASE)
     _check_seconds("poll_interval", options.poll_interval, MIN_POLL_INTERVAL, MAX_POLL_INTERVAL)
-    if options.weights is not None:
-        _check_weights(options.weights)
+    _check_order(options)
     name = options.cancel_signal
     if name is not None and not (_is_name(name) and f"SIG{name.removeprefix('SIG')}" in signal.Signals.__members__):
         raise InvalidOption("cancel_signal", 'the name of a signal, such as "TERM"', name)
@@ -236,14 +246,24 @@ def _check_seconds(option: str, seconds: object, low: float, high: float) -> Non
         raise InvalidOption(option, f"a number of seconds from {low:g} to {high:g}", seconds)
 
 
-def _check_weights(weights: Mapping[str, int]) -> None:
-    if not _is_mapping(weights):
-        raise InvalidOption("weights", "a mapping of queues to weights", weights)
-    for queue, weight in cast("Mapping[object, object]", weights).items():
+def _check_order(options: Options) -> None:
+    """Check what orders the queues of a worker, and its labels."""
+    if options.weights is not None:
+        _check_numbers("weights", "weight", options.weights, MAX_WEIGHT)
+    if options.classes is not None:
+        _check_numbers("classes", "class", options.classes, MAX_CLASS)
+    if any(not _is_name(label) or "," in label for label in options.labels):
+        raise InvalidOption("labels", "a list of names without commas", list(options.labels))
+
+
+def _check_numbers(option: str, one: str, numbers: Mapping[str, int], most: int) -> None:
+    if not _is_mapping(numbers):
+        raise InvalidOption(option, f"a mapping of queues to {option}", numbers)
+    for queue, number in cast("Mapping[object, object]", numbers).items():
         if not _is_name(queue):
-            raise InvalidOption("each queue in weights", "a name", queue)
-        if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= MAX_WEIGHT:
-            raise InvalidOption(f"the weight of {queue!r}", f"a whole number from 1 to {MAX_WEIGHT}", weight)
+            raise InvalidOption(f"each queue in {option}", "a name", queue)
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
+            raise InvalidOption(f"the {one} of {queue!r}", f"a whole number from 1 to {most}", number)
 
 
 def _is_name(value: object) -> bool:

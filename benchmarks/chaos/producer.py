@@ -22,7 +22,7 @@ from benchmarks.chaos.ledger import ACCEPTED, OFFERED, REFUSED, Ledger
 from benchmarks.chaos.plan import MIXED, SHORT
 from benchmarks.chaos.profiles import headers
 
-KINDS = {MIXED: {"short": 63, "long": 3, "delayed": 12, "keyed": 17, "forking": 5}, SHORT: {"short": 1}}
+KINDS = {MIXED: {"short": 55, "long": 3, "delayed": 12, "keyed": 17, "forking": 5, "limited": 8}, SHORT: {"short": 1}}
 """Work → kind of task → its share."""
 SECONDS = {MIXED: (0.005, 0.05), SHORT: (0.002, 0.01)}
 """Work → the shortest and the longest task that is not `long`."""
@@ -96,7 +96,7 @@ class Producer:
                 task_id=one.task_id,
                 countdown=one.countdown or None,
                 priority=one.priority,
-                headers=headers(plan, key=one.key),
+                headers=headers(plan, key=one.key, limited=one.kind == "limited"),
             )
         except Exception as error:  # noqa: BLE001  any error means that publish did not return
             self._ledger.write(REFUSED, one.mark, type(error).__name__)

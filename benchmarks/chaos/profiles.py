@@ -11,8 +11,9 @@ from celery import Celery
 from redis.sentinel import Sentinel
 
 import laneway
+from benchmarks.chaos.limited import LIMIT, MOST_RUNNING
 from benchmarks.chaos.plan import PRIMARY, Plan
-from laneway.engine import Durability, Engine, MessageState
+from laneway.engine import Durability, Engine, Flow, LimitUse, MessageState, NamedLimit
 from laneway.engine.errors import EngineError
 
 QUEUE = "chaos"
@@ -31,12 +32,21 @@ def configure(app: Celery, plan: Plan) -> None:
         laneway.install(app, lease=plan.lease)
 
 
-def headers(plan: Plan, *, key: str | None) -> dict[str, Any]:
-    """The message's headers: ordering key, and many deliveries, because the director kills workers and no task does."""
+def set_limit(plan: Plan) -> None:
+    """Set the limit that some of the tasks share."""
+    if plan.transport == "laneway":
+        engine = _engine(plan, socket_timeout=5)
+        engine.set_named_limit(LIMIT, NamedLimit(max_running=MOST_RUNNING))
+        engine.close()
+
+
+def headers(plan: Plan, *, key: str | None, limited: bool) -> dict[str, Any]:
+    """The message's headers: key, limit, and many deliveries, because the director kills workers and no task does."""
     if plan.transport == "kombu":
         return {}
     durability = Durability.REPLICA if plan.is_pair else Durability.MEMORY
-    return laneway.message_options(key=key, max_deliveries=1000, durability=durability)
+    flow = Flow(limits=(LimitUse(LIMIT),)) if limited else None
+    return laneway.message_options(key=key, max_deliveries=1000, durability=durability, flow=flow)
 
 
 def left(plan: Plan) -> int:

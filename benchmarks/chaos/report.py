@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmarks.chaos.quantiles import quantiles
 from benchmarks.chaos.run import Outcome
-from benchmarks.chaos.verdict import STUCK, Finding, quantiles, summary
+from benchmarks.chaos.verdict import STUCK, Finding, summary
 
 SHOWN = 5
 """The most findings of each kind on the terminal; the JSON file has all of them."""
@@ -72,6 +73,7 @@ def _rows(one: Outcome) -> dict[str, str]:
         f"waited longer than {one.plan.margin:g} s + redelivery": str(len(verdict.late)),
         "begun before due": str(len(verdict.early)),
         "order violations / keyed runs": f"{len(verdict.order)} / {verdict.keyed}",
+        "limited runs at a time / all": f"{verdict.limited_at_once} / {verdict.limited}",
         "publishes refused": str(verdict.refused),
         "forked children that hung": str(len(verdict.hung)),
         "workers that stopped consuming": str(len(verdict.stalled)),

@@ -75,6 +75,7 @@ class Chaos:
             if self._clock is None:
                 self._say(NOT_INSTALLED)
             self._server.start()
+            profiles.set_limit(self._plan)
             self._slots.start()
             self._wait_for_work()
             director = Director(self._plan, slots=self._slots, server=self._server, clock=self._clock, say=self._say)

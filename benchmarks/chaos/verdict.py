@@ -11,7 +11,9 @@ from typing import Any
 
 from benchmarks.chaos.disturbance import KILLS, Disturbance, Kind, ack_time
 from benchmarks.chaos.ledger import LedgerRecords, Offer, Run
+from benchmarks.chaos.limited import MOST_RUNNING, most_at_once
 from benchmarks.chaos.process_slots import WorkerLifetime
+from benchmarks.chaos.quantiles import quantiles
 
 STALL_SECONDS, STALL_TASKS = 20.0, 200
 """A worker has stopped consuming if it begins no task for this long while the others begin this many."""
@@ -79,6 +81,8 @@ class Verdict:
     early: list[Finding] = field(default_factory=list[Finding])
     keyed: int = 0
     order: list[Finding] = field(default_factory=list[Finding])
+    limited: int = 0
+    limited_at_once: int = 0
     hung: list[str] = field(default_factory=list[str])
     """The tasks whose forked child did not end."""
     stalled: list[str] = field(default_factory=list[str])
@@ -147,6 +151,9 @@ def promises(verdict: Verdict, *, terms: JudgingTerms, ordered: bool) -> list[Pr
     if ordered:
         detail = f"{len(verdict.order)} violations in {verdict.keyed} runs"
         held.append(Promise("tasks of a key run in order, one at a time", not verdict.order, detail))
+        at_once = verdict.limited_at_once
+        detail = f"{at_once} at a time in {verdict.limited} runs"
+        held.append(Promise("no more tasks of a limit run than it lets through", at_once <= MOST_RUNNING, detail))
     return held
 
 
@@ -190,6 +197,7 @@ class _Judge:
             self._recovery(self._records.offers[mark], runs)
         self._resumption()
         self._order()
+        self._limited()
         verdict.stalled = _stalls(self._records, lifetimes, self._disturbances)
         return verdict
 
@@ -281,6 +289,12 @@ class _Judge:
             entries.sort(key=lambda entry: entry[1].began)
             self._verdict.keyed += len(entries)
             self._order_of_key(entries)
+
+    def _limited(self) -> None:
+        offers = self._records.offers
+        runs = [run for mark, all_ in self._records.runs.items() if offers[mark].kind == "limited" for run in all_]
+        self._verdict.limited = len(runs)
+        self._verdict.limited_at_once = most_at_once((run.began, self._over(run)) for run in runs)
 
     def _order_of_key(self, entries: Sequence[tuple[Offer, Run]]) -> None:
         furthest, over = entries[0][0], {run: self._over(run) for _, run in entries}
@@ -380,19 +394,8 @@ def summary(verdict: Verdict) -> dict[str, Any]:
         "early": len(verdict.early),
         "keyed_runs": verdict.keyed,
         "order_violations": len(verdict.order),
+        "limited_runs": verdict.limited,
+        "limited_at_once": verdict.limited_at_once,
         "hung_children": len(verdict.hung),
         "stalled_workers": len(verdict.stalled),
-    }
-
-
-def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """Count, p50, p99 and maximum (seconds); empty when there are no values."""
-    if not values:
-        return {}
-    ranked = sorted(values)
-    return {
-        "count": len(ranked),
-        "p50": round(ranked[len(ranked) // 2], 3),
-        "p99": round(ranked[min(len(ranked) - 1, int(len(ranked) * 0.99))], 3),
-        "max": round(ranked[-1], 3),
     }

@@ -12,6 +12,7 @@ from laneway.client import calls, operator_calls
 
 if TYPE_CHECKING:
     from laneway.cli.api_calls import Api
+    from laneway.cli.limit_source import LimitSource
     from laneway.cli.schedule_source import ScheduleSource
     from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.schemas.alert import AlertView, ReceiverAnswer
@@ -140,6 +141,11 @@ class ApiSource:
 
     def change_dead_letters(self, action: str, selected: DeadLetterSelection) -> BulkActionResponse:
         return self._api.send(operator_calls.change_dead_letters(action, selected))
+
+    def named_limits(self) -> LimitSource:
+        from laneway.cli.limit_source import ApiLimits
+
+        return ApiLimits(self._api)
 
     def schedules(self) -> ScheduleSource:
         from laneway.cli.schedule_source import ApiSchedules

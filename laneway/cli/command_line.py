@@ -63,6 +63,7 @@ COMMANDS: Final = {
     ),
     "dead": ("laneway.cli.dead_letters", "Dead letters: tasks that failed for good and are kept."),
     "queues": ("laneway.cli.queues", "Queues: show and set rate limits and limits of running tasks; pause and resume."),
+    "limits": ("laneway.cli.limits", "Limits that tasks share: show them, set and remove them."),
     "schedules": (
         "laneway.cli.schedules",
         "Schedules: list and show them, make and change them, pause, resume and run them.",

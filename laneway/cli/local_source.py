@@ -30,6 +30,7 @@ from laneway.schemas.queue import QueueLimitsListResponse
 from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
+    from laneway.cli.limit_source import LimitSource
     from laneway.cli.schedule_source import ScheduleSource
     from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.platform.platform import Platform
@@ -198,6 +199,11 @@ class LocalSource:
     def change_dead_letters(self, action: str, selected: DeadLetterSelection) -> BulkActionResponse:
         change = getattr(self._platform.dead_letters, action)
         return bulk_action_view(change(selection_of(selected), dry_run=selected.dry_run, part=part_of(selected)))
+
+    def named_limits(self) -> LimitSource:
+        from laneway.cli.limit_source import LocalLimits
+
+        return LocalLimits(self._platform)
 
     def schedules(self) -> ScheduleSource:
         from laneway.cli.schedule_source import LocalSchedules

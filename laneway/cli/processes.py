@@ -83,6 +83,10 @@ def worker(
     concurrency: Annotated[
         int | None, typer.Option("--concurrency", "-c", min=1, help="Tasks at a time. Default: one per processor.")
     ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="What the worker has, such as gpu, for tasks that need it; several times."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run one worker in the foreground. Ctrl-C stops it gracefully.
@@ -91,6 +95,8 @@ def worker(
 
     Without --group, the other options describe the worker. When it ends, it prints what it did.
     """
+    if labels:
+        os.environ["WORKER_LABELS"] = ",".join(labels)
     if group is None:
         return _exec_worker(queues or [], name or _own_name(), pool or DEFAULT_POOL, concurrency, as_json=as_json)
     if queues or name or pool or concurrency or as_json:

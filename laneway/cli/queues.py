@@ -41,10 +41,14 @@ def limit(
     rate: Annotated[int | None, typer.Option(min=1, help="Start at most this many tasks within --per seconds.")] = None,
     per: Annotated[float, duration("The period of --rate: 1s, 1m, 1h.")] = 1,
     max_in_flight: Annotated[int | None, typer.Option(min=1, help="Run at most this many tasks at a time.")] = None,
+    max_wait: Annotated[
+        float | None, duration("Let tasks that have waited for longer go before all priorities: 10m, 2h.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Set the limits of a queue, for all workers together. A limit that is not given is removed; a pause stays."""
-    _set(queue, {"rate": rate, "per_seconds": per, "max_in_flight": max_in_flight}, as_json=as_json)
+    changes = {"rate": rate, "per_seconds": per, "max_in_flight": max_in_flight, "max_wait_seconds": max_wait}
+    _set(queue, changes, as_json=as_json)
 
 
 @commands.command()

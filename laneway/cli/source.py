@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
+    from laneway.cli.limit_source import LimitSource
     from laneway.cli.schedule_source import ScheduleSource
     from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.schemas.alert import AlertView, ReceiverAnswer
@@ -142,6 +143,10 @@ class Operations(Protocol):
 
     def change_dead_letters(self, action: str, selected: DeadLetterSelection) -> BulkActionResponse:
         """`requeue`, `discard` or `restore` the selected ones."""
+        ...
+
+    def named_limits(self) -> LimitSource:
+        """The limits that tasks share."""
         ...
 
     def schedules(self) -> ScheduleSource:

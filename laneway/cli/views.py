@@ -56,14 +56,15 @@ def queue_table(queues: dict[str, QueueFigures]) -> Grid:
 
 def limits_table(limits: Sequence[QueueLimitsResponse]) -> Grid:
     """The limits of each queue."""
-    table = Grid(ident("queue"), "rate", "in flight", "state")
+    table = Grid(ident("queue"), "rate", "in flight", "longest wait", "state")
     for queue in limits:
         rate = "" if queue.rate is None else f"{queue.rate} in {times.written(queue.per_seconds)}"
         in_flight = "" if queue.max_in_flight is None else f"at most {queue.max_in_flight}"
         state = _openness(queue.paused)
         if queue.in_force is False:
             state = Cell(f"{state.text}, not in force yet", state.style)
-        table.add(queue.queue, rate, in_flight, state)
+        longest = "" if queue.max_wait_seconds is None else times.written(queue.max_wait_seconds)
+        table.add(queue.queue, rate, in_flight, longest, state)
     return table
 
 

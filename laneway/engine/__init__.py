@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from laneway.engine.admin import Limits, MessageInfo
+    from laneway.engine.admin import Limits
+    from laneway.engine.admin_replies import MessageInfo
     from laneway.engine.durability import Durability
     from laneway.engine.engine import Batch, Delivery, Engine
     from laneway.engine.errors import (
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         DurabilityUnavailable,
         EngineError,
         EvictionWarning,
+        InvalidLimit,
         InvalidMessage,
         InvalidUrl,
         JournalFull,
@@ -30,9 +32,11 @@ if TYPE_CHECKING:
         TooLate,
         UnknownMessage,
     )
+    from laneway.engine.flow_fields import Flow, LimitUse
     from laneway.engine.journal import Event, EventKind, JournalPage
     from laneway.engine.lease import HandOn, Lease
     from laneway.engine.message import Message, Stored, Unique, UniqueMode
+    from laneway.engine.named_limits import NamedLimit, NamedLimitState
     from laneway.engine.replies import (
         AckAction,
         CancelResult,
@@ -62,7 +66,9 @@ _HOMES = {
     "Event": "journal",
     "EventKind": "journal",
     "EvictionWarning": "errors",
+    "Flow": "flow_fields",
     "HandOn": "lease",
+    "InvalidLimit": "errors",
     "InvalidMessage": "errors",
     "InvalidUrl": "errors",
     "JournalFull": "errors",
@@ -70,10 +76,13 @@ _HOMES = {
     "LanewayError": "errors",
     "Lease": "lease",
     "LeaseStatus": "replies",
+    "LimitUse": "flow_fields",
     "Limits": "admin",
     "Message": "message",
-    "MessageInfo": "admin",
+    "MessageInfo": "admin_replies",
     "MessageState": "replies",
+    "NamedLimit": "named_limits",
+    "NamedLimitState": "named_limits",
     "NewerQueue": "errors",
     "NotDurable": "errors",
     "PutCode": "replies",
@@ -109,7 +118,9 @@ __all__ = [
     "Event",
     "EventKind",
     "EvictionWarning",
+    "Flow",
     "HandOn",
+    "InvalidLimit",
     "InvalidMessage",
     "InvalidUrl",
     "JournalFull",
@@ -117,10 +128,13 @@ __all__ = [
     "LanewayError",
     "Lease",
     "LeaseStatus",
+    "LimitUse",
     "Limits",
     "Message",
     "MessageInfo",
     "MessageState",
+    "NamedLimit",
+    "NamedLimitState",
     "NewerQueue",
     "NotDurable",
     "PutCode",

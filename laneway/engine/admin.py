@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from laneway.engine.admin_replies import MessageInfo, cursor_of, found_message, is_text, message_info, queue_stats
 from laneway.engine.errors import UnknownMessage
-from laneway.engine.journal import START, Event, JournalPage, read_entry
+from laneway.engine.journal import Event, JournalPage, read_entry
 from laneway.engine.keys import Keyspace
-from laneway.engine.lease import Lease
-from laneway.engine.message import Stored, decode, pack_id, unpack_id
-from laneway.engine.replies import CancelResult, DeadLetterInfo, LeaseStatus, MessageState, QueueStats, Stray, StrayKind
+from laneway.engine.message import pack_id, unpack_id
+from laneway.engine.named_limits import NamedLimits
+from laneway.engine.replies import CancelResult, LeaseStatus, MessageState, QueueStats, Stray, StrayKind
 from laneway.engine.script_runner import ScriptRunner
 from laneway.engine.server_check import server_memory
 
@@ -23,45 +24,14 @@ SCAN_COUNT = 1_000
 EVENT_BYTES = 1_048_576
 """A read of the journal ends after so many bytes of entries."""
 _MICROSECONDS = 1_000_000
-_NUMBER = re.compile(rb"-?\d{1,18}")
 _GLOB_SIGN = re.compile(rb"[\\*?\[\]]")
-_CURSOR = re.compile(rb"\d{1,16}-\d{1,18}")
 CHECKED = (
     *("messages", "ready", "scheduled", "leased", "dead", "set_aside", "held", "heads", "tasks", "unique"),
-    *("deliveries", "dead_info", "cancelled", "attempts", "ack_actions", "handed_on"),
+    *("deliveries", "dead_info", "cancelled", "attempts", "ack_actions", "handed_on", "limited_in", "ranks", "slots"),
 )
 """The keys that `find_strays` looks through. Messages come first: those that it puts back are no findings later."""
 _PEEK_FIELDS = 5
-_STATS_FIELDS = 9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageInfo:
-    """A message in a queue.
-
-    `at`: due time, end of the lease, or when it was buried (ms since 1970); None when it is ready or held.
-    `dead_info`: why it is a dead letter.
-
-    `find` fills the following fields too; `peek` leaves them at their defaults. `position`: the index in ready, from 0.
-    `lease`, and its `owner`. `cancelled`: its task was cancelled while it was leased. `behind`: the task at the head of
-    the ordering key behind which it is held. `attempts`: how many were started. `finished`: the last one has finished,
-    and the ack or the end of the lease carries its action out. `handed_on`: how often consumers that did not know it
-    have handed it on, since its last attempt.
-    """
-
-    stored: Stored
-    state: MessageState
-    deliveries: int
-    at: int | None
-    dead_info: DeadLetterInfo | None = None
-    position: int | None = None
-    owner: str | None = None
-    cancelled: bool = False
-    behind: str | None = None
-    attempts: int = 0
-    finished: bool = False
-    lease: Lease | None = None
-    handed_on: int = 0
+_STATS_FIELDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +41,7 @@ class Limits:
     `max_size`: waiting messages. `max_in_flight`: leased messages. `rate`: deliveries per second; `burst`: so many may
     come at once. `max_deliveries` (default 5): for messages that do not set their own. `dead_max` (10,000) and
     `dead_age_ms` (30 days): number and age of dead letters. `expires_ms`: the queue is deleted after it was unused for
-    this long.
+    this long. `max_wait_ms`: a message that has waited for longer goes before those of all priorities.
     """
 
     max_size: int | None = None
@@ -82,6 +52,7 @@ class Limits:
     dead_max: int | None = None
     dead_age_ms: int | None = None
     expires_ms: int | None = None
+    max_wait_ms: int | None = None
 
     def fields(self) -> dict[str, int | None]:
         """The fields of the key `limits`. A rate is stored as microseconds per delivery; `tat`, its state, is reset."""
@@ -95,10 +66,11 @@ class Limits:
             "dead_max": self.dead_max,
             "dead_age": self.dead_age_ms,
             "expires": self.expires_ms,
+            "max_wait": self.max_wait_ms,
         }
 
 
-class Admin:
+class Admin(NamedLimits):
     """What an operator does to queues. Producers and consumers use the same scripts and connections."""
 
     def __init__(self, runner: ScriptRunner, keys: Keyspace) -> None:
@@ -145,10 +117,16 @@ class Admin:
         """Refuse new messages while this many wait (`Limits.max_size`); None: no limit. Other limits stay."""
         self._set_limits(queue, {"max_size": max_size})
 
-    def throttle(self, queue: str, *, rate: float | None, burst: int = 1, max_in_flight: int | None) -> None:
-        """Limit deliveries per second and leased messages (`Limits`); None: no limit. Other limits stay."""
-        fields = Limits(rate=rate, burst=burst, max_in_flight=max_in_flight).fields()
-        self._set_limits(queue, {name: fields[name] for name in ("interval", "burst", "tat", "max_in_flight")})
+    def throttle(self, queue: str, limits: Limits) -> None:
+        """Set rate, burst, `max_in_flight` and `max_wait_ms` as in `limits`. Other limits stay."""
+        fields = limits.fields()
+        self._set_limits(
+            queue, {name: fields[name] for name in ("interval", "burst", "tat", "max_in_flight", "max_wait")}
+        )
+
+    def limit_task_names(self, queue: str, *, on: bool) -> None:
+        """Have messages of the queue use the limit `task:<name>` of their task's name. Other limits stay."""
+        self._set_limits(queue, {"task_limits": 1 if on else None})
 
     def expire(self, queue: str, expires_ms: int | None) -> None:
         """Delete the queue after it was unused for this long (x-expires); None: never. Other limits stay."""
@@ -176,12 +154,12 @@ class Admin:
             events += read_entry(cursor, fields)
             if len(events) >= limit:
                 break
-        return JournalPage(_cursor(recorded), bool(has_position), events)
+        return JournalPage(cursor_of(recorded), bool(has_position), events)
 
     def recorded(self, queues: Sequence[str]) -> list[str]:
         """Up to which cursor each journal was trimmed; `START` if never."""
         commands = [("HGET", self.keys.key(queue, "counters"), "recorded") for queue in queues]
-        return [_cursor(reply) for reply in self.runner.pipeline(commands)]
+        return [cursor_of(reply) for reply in self.runner.pipeline(commands)]
 
     def trim_journal(self, queue: str, *, until: str) -> None:
         """Delete the events up to and including this cursor. The reader has stored them."""
@@ -222,7 +200,7 @@ class Admin:
         script, key = self.runner.scripts["find"], self.keys.queue(queue)
         commands = [(b"EVALSHA", script.sha, 1, key, pack_id(id), int(not bodies)) for id in task_ids]
         replies = self.runner.on_connection(lambda connection: self.runner.evaluate_all(connection, script, commands))
-        return [_found_message(queue, *reply) if reply else None for reply in replies]
+        return [found_message(queue, *reply) if reply else None for reply in replies]
 
     def peek(
         self, queue: str, state: MessageState, *, offset: int = 0, limit: int = 50, bodies: bool = True
@@ -233,13 +211,13 @@ class Admin:
         """
         reply = self._run("peek", queue, state.value, offset, limit, int(not bodies))
         rows = [reply[start : start + _PEEK_FIELDS] for start in range(0, len(reply), _PEEK_FIELDS)]
-        return [_message_info(*row, state=state) for row in rows]
+        return [message_info(*row, state=state) for row in rows]
 
     def stats(self, queues: Sequence[str]) -> list[QueueStats]:
         """Sizes, limits and totals of the queues, all read at one moment."""
         reply = self.runner.read("stats", [self.keys.queue(queue) for queue in queues])
         rows = [reply[start : start + _STATS_FIELDS] for start in range(0, len(reply), _STATS_FIELDS)]
-        return [_queue_stats(queue, *row) for queue, row in zip(queues, rows, strict=True)]
+        return [queue_stats(queue, *row) for queue, row in zip(queues, rows, strict=True)]
 
     def memory(self) -> tuple[int, int]:
         """The bytes of memory that the server uses, and its limit `maxmemory`; 0 if there is none, or it is hidden."""
@@ -254,7 +232,7 @@ class Admin:
             cursor = reply[0]
             found.update(reply[1])
             if cursor == b"0" or len(found) >= MAX_QUEUES:
-                return sorted(self.keys.queue_of(key) for key in found if _is_text(key))
+                return sorted(self.keys.queue_of(key) for key in found if is_text(key))
 
     def purge(self, queue: str) -> int:
         """Delete the waiting messages, a batch at a time; returns how many. Leased messages and dead letters stay."""
@@ -284,114 +262,3 @@ class Admin:
             packed = [pack_id(id) for id in ids[start : start + MAX_IDS]]
             codes += [LeaseStatus(code) for code in self._run(name, queue, *packed)]
         return codes
-
-
-def _message_info(
-    raw_id: bytes,
-    record: bytes,
-    deliveries: int,
-    at: int | None,
-    raw_dead_info: bytes | None,
-    *,
-    state: MessageState,
-    **more: Any,
-) -> MessageInfo:
-    """Make a MessageInfo of the values that `peek.lua` and `find.lua` both return; `more`: its other fields."""
-    dead_info = None
-    if raw_dead_info is not None and at is not None:
-        deliveries, dead_info = _read_dead_info(raw_dead_info, at)
-    return MessageInfo(
-        stored=decode(raw_id, record), state=state, deliveries=deliveries, at=at, dead_info=dead_info, **more
-    )
-
-
-def _read_dead_info(raw: bytes, at: int) -> tuple[int, DeadLetterInfo]:
-    """Deliveries and reason in an entry of `dead_info`: 2 bytes deliveries, length byte, reason, error."""
-    end = 3 + raw[2] if len(raw) > 2 else 3
-    info = DeadLetterInfo(raw[3:end].decode(errors="replace"), raw[end:].decode(errors="replace"), at)
-    return int.from_bytes(raw[:2], "big"), info
-
-
-def _found_message(
-    queue: str,
-    raw_id: bytes,
-    record: bytes,
-    deliveries: int,
-    state: bytes,
-    at: int | None,
-    dead_info: bytes | None,
-    position: int | None,
-    token: bytes | None,
-    cancelled: int,
-    behind: bytes | None,
-    attempts: int,
-    finished: int,
-    handed_on: int,
-) -> MessageInfo:
-    """Make a MessageInfo of a reply of `find.lua`."""
-    return _message_info(
-        raw_id,
-        record,
-        deliveries,
-        at,
-        dead_info,
-        state=MessageState(state.decode()),
-        position=position,
-        owner=token.decode(errors="replace").rsplit("/", 2)[0] if token else None,
-        cancelled=bool(cancelled),
-        behind=unpack_id(behind) if behind else None,
-        attempts=attempts,
-        finished=bool(finished),
-        handed_on=handed_on,
-        lease=Lease(queue, raw_id, token) if token else None,
-    )
-
-
-def _queue_stats(
-    queue: str,
-    ready: int,
-    scheduled: int,
-    held: int,
-    leased: int,
-    dead: int,
-    set_aside: int,
-    next_score: int | None,
-    raw_limits: Sequence[bytes],
-    counters: Sequence[bytes],
-) -> QueueStats:
-    """Make the stats of one queue from its part of a reply of `stats.lua`."""
-    limits = _numbers(raw_limits)
-    for name in ("newer", "large"):
-        limits.pop(name, None)
-    return QueueStats(
-        queue=queue,
-        ready=ready,
-        scheduled=scheduled,
-        held=held,
-        leased=leased,
-        dead=dead,
-        set_aside=set_aside,
-        format=limits.pop("format", 0),
-        oldest_at=None if next_score is None else Stored.time_of(next_score),
-        paused=bool(limits.pop("paused", 0)),
-        limits=limits,
-        counters=_numbers(counters),
-    )
-
-
-def _is_text(key: bytes) -> bool:
-    try:
-        return bool(key.decode())
-    except UnicodeDecodeError:
-        return False
-
-
-def _cursor(reply: object) -> str:
-    """The cursor in the field `recorded`. Another value is not read: somebody else has written it."""
-    return reply.decode() if isinstance(reply, bytes) and _CURSOR.fullmatch(reply) else START
-
-
-def _numbers(flat: Sequence[bytes]) -> dict[str, int]:
-    """The fields of a hash whose values are whole numbers."""
-    fields = zip(flat[::2], flat[1::2], strict=True)
-    return {name.decode(errors="replace"): int(value) for name, value in fields if _NUMBER.fullmatch(value)}

@@ -206,7 +206,7 @@ class Engine(Admin):
             self._tokens = LeaseTokens(self.owner)
         token = next(self._tokens)
         choice, start = round_robin.choose(n, idle_poll_ms)
-        args = (n, token, lease_ms, start, choice.turns, idle_poll_ms, round_robin.consumer)
+        args = (n, token, lease_ms, start, choice.turns, idle_poll_ms, *round_robin.consumer_of(choice))
         reply: list[Any] = self.runner.run("fetch", round_robin.prefixes(self.keys, choice), args, repeatable=False)
         now, passed, times, expiring, problems = reply[:5]
         again_at = round_robin.learn(

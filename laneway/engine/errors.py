@@ -129,6 +129,14 @@ class InvalidMessage(EngineError):
     problem: str
 
 
+class InvalidLimit(EngineError):
+    """A field of a named limit has an invalid value."""
+
+    template = "The limit's {field} {problem}."
+    field: str
+    problem: str
+
+
 class InvalidKeyPrefix(EngineError):
     """The prefix of the keys cannot be used."""
 

@@ -17,6 +17,10 @@ NAMES = (
     "scheduled",  # zset: id by due time (ms)
     "held",  # zset, lexicographic: ordering key + order byte + sequence + id, waiting behind the head of its key
     "heads",  # hash: ordering key -> id of its one message that is ready, scheduled or leased
+    "limited",  # zset, lexicographic: line + score + id, waiting for a limit or for a label (flow.lua)
+    "limited_in",  # hash: id -> its member in limited
+    "lines",  # zset: line of a limit by the time (ms) at which it is looked at
+    "label_lines",  # set: lines of labels
     "leased",  # zset: id by the end of its lease (ms)
     "deliveries",  # hash: id -> deliveries, flags, score and token of the lease; only after the first delivery
     "set_aside",  # zset: id by the format of its record, of messages that only a newer version can read
@@ -27,6 +31,9 @@ NAMES = (
     "tasks",  # zset, lexicographic: task id + sequence + id, of messages whose id is not their task id
     "unique",  # hash: uniqueness key -> task id that holds it
     "unique_until",  # zset: uniqueness key by the end of its hold (ms), when the hold has an end
+    "ranks",  # hash: id -> its rank in ready, of messages with a tenant or a deadline
+    "tenants",  # zset: priority and tenant by the rank of its next message; priority alone: what was delivered last
+    "slots",  # hash: id of a leased message -> the points of limits that it occupies
     "attempts",  # hash: id -> attempts started, whether the last one runs, the call that started it
     "ack_actions",  # hash: id of a leased message whose attempt is over -> what its ack does, delay (ms)
     "handed_on",  # hash: id of a message that consumers did not know -> since when (ms), how often, which consumers
@@ -39,6 +46,8 @@ NAMES = (
 )
 
 ROOT = "laneway"
+TASK_LIMIT = "task:"
+"""The limit of all runs of one task is this and the task's name."""
 MAX_PREFIX = 200
 """Bytes."""
 

@@ -11,6 +11,7 @@ in `ready`) before it, and `decode` and `lib/record.lua` read it:
     [unique]    mode byte, hold in ms (double, 0 = no end), length byte + uniqueness key
     [limit]     2 bytes: max_deliveries
     [eta]       double: due time in ms
+    [flow]      2 bytes length + JSON: limits `l`, tenant `t`, weight `w`, deadline `d` (ms), labels `n`
     name        length byte + task name
     body        the rest
 
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from laneway.engine.errors import InvalidMessage
+from laneway.engine.flow_fields import Flow, check_flow, decode_flow, encode_flow
 
 EPOCH_MS = 1_735_689_600_000
 """2025-01-01 in ms since 1970: sequence 0."""
@@ -36,8 +38,10 @@ TICKS_PER_MS = 100
 SPAN = 900_000_000_000_000
 """Sequences stay below this for 285 years. Ten times this is below 2^53, so that a score is an exact double."""
 PRIORITIES = 10
-FORMAT = 0
-"""The format of the records that this version writes, and the newest one that it reads. 15 is the last one."""
+FORMAT = 1
+"""The newest format of records that this version reads; 15 is the last one. A record has the lowest that fits."""
+FORMAT_OF_FLOW = 1
+"""The format of a record with the field `flow`. All others have the format 0."""
 FORMAT_STEP = 16
 QUEUE_FORMAT = 0
 """The newest format of a queue that this version uses. The limit `format` of a queue is its format; none means 0."""
@@ -47,7 +51,7 @@ FETCH_BYTES = 2 * 1024 * 1024
 LARGE = 8 * 1024
 """A record of more bytes is large. A fetch looks at the sizes only in queues that have had large messages."""
 
-HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA = 1, 2, 4, 8, 16
+HAS_TASK, HAS_KEY, HAS_UNIQUE, HAS_LIMIT, HAS_ETA, HAS_FLOW = 1, 2, 4, 8, 16, 64
 BODY_KNOWN = 32
 _DOUBLE = struct.Struct(">d")
 _PACKED_ID = 16
@@ -79,7 +83,8 @@ class Message:
 
     `priority`: 0-9, 9 is delivered first. `key`: the ordering key. `eta_ms`: the message is not delivered before this
     time (ms since 1970). `max_deliveries`: after this many deliveries it becomes a dead letter. `body_known`: the
-    reader of the journal has the body, so the journal leaves it out.
+    reader of the journal has the body, so the journal leaves it out. `flow`: limits, labels, tenant and
+    deadline (`Flow`).
 
     A message with an `id` is not put again while the queue has a message with this id. Without an `id`, the message's
     id is its task id. If that id is taken, the message is a continuation of its task (a retry, a replacement). The
@@ -97,6 +102,7 @@ class Message:
     unique: Unique | None = None
     max_deliveries: int | None = None
     body_known: bool = False
+    flow: Flow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +155,23 @@ def encode(message: Message) -> tuple[bytes, bytes]:
     task = pack_id(message.task_id)
     own = task if message.id is None else pack_id(message.id)
     _check(message, own, task)
+    if message.flow is not None:
+        check_flow(message.flow)
     flags, fields = 0, b""
     if own != task:
         flags, fields = HAS_TASK, _text(task)
     if message.key is not None or message.unique or message.max_deliveries or message.eta_ms is not None:
         more, rest = _optional(message)
         flags, fields = flags | more, fields + rest
+    format = 0
+    if message.flow is not None:
+        flags, fields, format = flags | HAS_FLOW, fields + encode_flow(message.flow), FORMAT_OF_FLOW
     if message.body_known:
         flags |= BODY_KNOWN
     name = message.name.encode()
-    record = bytes((flags, message.priority)) + fields + bytes((len(name),)) + name + message.body
+    record = (
+        bytes((flags, message.priority + FORMAT_STEP * format)) + fields + bytes((len(name),)) + name + message.body
+    )
     return (b"?" + own if message.id is None else b"=" + own), record
 
 
@@ -180,10 +193,10 @@ def _is_newer(record: bytes) -> bool:
 
 def _decode(raw_id: bytes, record: bytes) -> Stored:
     score = int(_DOUBLE.unpack_from(record)[0])
-    flags, priority, offset = record[8], record[9], 10
+    flags, priority, offset = record[8], record[9] % FORMAT_STEP, 10
     if _is_newer(record):
         raise ValueError("a newer format")
-    task, key, unique, limit, eta = raw_id, None, None, None, None
+    task, key, unique, limit, eta, flow = raw_id, None, None, None, None, None
     if flags:
         if flags & HAS_TASK:
             task, offset = _take(record, offset)
@@ -199,6 +212,9 @@ def _decode(raw_id: bytes, record: bytes) -> Stored:
             limit, offset = int.from_bytes(record[offset : offset + 2], "big"), offset + 2
         if flags & HAS_ETA:
             eta, offset = int(_DOUBLE.unpack_from(record, offset)[0]), offset + 8
+        if flags & HAS_FLOW:
+            end = offset + 2 + int.from_bytes(record[offset : offset + 2], "big")
+            flow, offset = decode_flow(record[offset + 2 : end]), end
     name, offset = _take(record, offset)
     id = unpack_id(raw_id)
     message = Message(
@@ -212,6 +228,7 @@ def _decode(raw_id: bytes, record: bytes) -> Stored:
         unique=unique,
         max_deliveries=limit,
         body_known=bool(flags & BODY_KNOWN),
+        flow=flow,
     )
     return Stored(id, message, score)
 

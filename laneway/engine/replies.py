@@ -15,6 +15,7 @@ from laneway.engine.message import QUEUE_FORMAT
 class MessageState(StrEnum):
     """The state of a message. It is in exactly one state until it is deleted.
 
+    `LIMITED`: it waits for a limit that is used up, or for a consumer with its labels.
     `SET_ASIDE`: a newer version of the engine wrote it; it waits until a version that can read it uses the queue.
     `STRAY`: it is in none of the others, because keys were deleted or evicted (`Admin.find_strays`).
     """
@@ -22,6 +23,7 @@ class MessageState(StrEnum):
     SCHEDULED = "scheduled"
     READY = "ready"
     HELD = "held"
+    LIMITED = "limited"
     LEASED = "leased"
     DEAD = "dead"
     SET_ASIDE = "set_aside"
@@ -179,6 +181,7 @@ class QueueStats:
     ready: int
     scheduled: int
     held: int
+    limited: int
     leased: int
     dead: int
     oldest_at: int | None
@@ -195,5 +198,5 @@ class QueueStats:
 
     @property
     def waiting(self) -> int:
-        """Messages that no worker holds: ready, scheduled and held."""
-        return self.ready + self.scheduled + self.held
+        """Messages that no worker holds: ready, scheduled, held and limited."""
+        return self.ready + self.scheduled + self.held + self.limited

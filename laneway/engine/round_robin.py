@@ -11,10 +11,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from math import gcd
 
+from laneway.engine.flow_fields import joined
 from laneway.engine.keys import Keyspace
 from laneway.engine.watchlist import Choice, Watchlist
 
 MAX_WEIGHT = 100
+MAX_CLASS = 255
 LOOK_AT_ALL = 16
 """A fetch looks at all queues of a consumer that has no more than these, and at a part of the queues of the others."""
 
@@ -25,8 +27,23 @@ class RoundRobin:
     `consumer` names the consumer to the server, which has one of several idle consumers fetch what becomes due.
     """
 
-    def __init__(self, weights: Mapping[str, int]) -> None:
-        """`weights`: queue -> 1 to 100. Raises ValueError for other weights, and when there is no queue."""
+    def __init__(
+        self,
+        weights: Mapping[str, int],
+        *,
+        labels: Sequence[str] = (),
+        classes: Mapping[str, int] | None = None,
+    ) -> None:
+        """`weights`: queue -> 1 to 100. Raises ValueError for other weights, and when there is no queue.
+
+        `labels` of the consumer: only it, and others with the same, get messages that need one of them. `classes`:
+        queue -> 1 to 255, for a strict order: a queue waits while one of a lower class has work, among those that a
+        fetch looks at. None: all queues share.
+        """
+        if classes is not None and not all(1 <= classes.get(queue, 0) <= MAX_CLASS for queue in weights):
+            raise ValueError(f"a class from 1 to {MAX_CLASS} for each queue")
+        self._classes = bytes(classes[queue] for queue in weights) if classes else b""
+        self.labels = f",{joined(labels)}," if labels else ""
         self.queues = tuple(weights)
         self.cycle = cycle(tuple(weights.values()))
         self.position = 0
@@ -71,6 +88,15 @@ class RoundRobin:
         """Note that the queue has woken this consumer, so that the next fetch looks at it."""
         if queue in self._indexes:
             self._watchlist.look_at(self._indexes[queue])
+
+    def consumer_of(self, choice: Choice) -> tuple[bytes, str, bytes]:
+        """What a fetch says of the consumer: its name, its labels, and the classes of the chosen queues."""
+        return self.consumer, self.labels, self._classes_of(choice)
+
+    def _classes_of(self, choice: Choice) -> bytes:
+        if choice is self._all or not self._classes:
+            return self._classes
+        return bytes(self._classes[index] for index in choice.queues)
 
     def prefixes(self, keys: Keyspace, choice: Choice) -> Sequence[bytes]:
         """The prefixes of the keys of the chosen queues."""

@@ -22,7 +22,7 @@ from importlib import resources
 
 from laneway.engine import message
 from laneway.engine.journal import EventKind
-from laneway.engine.keys import NAMES
+from laneway.engine.keys import NAMES, TASK_LIMIT
 from laneway.engine.replies import AckAction, LeaseStatus, MessageState, PutCode, StoreCode, StrayKind
 
 OPERATIONS = (
@@ -48,6 +48,9 @@ OPERATIONS = (
     "purge",
     "delete",
     "find_strays",
+    "set_named_limit",
+    "block_limit",
+    "named_limits",
     "trim_journal",
     "count_events",
     "lags",
@@ -56,7 +59,7 @@ OPERATIONS = (
     "read_source",
     "remove_source",
 )
-PARTS = ("base", "clock", "record", "moves", "source")
+PARTS = ("base", "clock", "record", "flow", "moves", "source")
 PREFIXES: Mapping[str, type[Enum]] = {
     "STATUS": LeaseStatus,
     "PUT": PutCode,
@@ -77,6 +80,8 @@ CONSTANTS: Mapping[str, str | int] = {
     "HAS_UNIQUE": message.HAS_UNIQUE,
     "HAS_LIMIT": message.HAS_LIMIT,
     "HAS_ETA": message.HAS_ETA,
+    "HAS_FLOW": message.HAS_FLOW,
+    "TASK_LIMIT": TASK_LIMIT,
     "BODY_KNOWN": message.BODY_KNOWN,
     "SPAN": message.SPAN,
     "FORMAT": message.FORMAT,

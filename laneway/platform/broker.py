@@ -37,8 +37,9 @@ from laneway.platform.errors import (
     Unsupported,
 )
 from laneway.platform.flow.rate_limits import RateLimit
+from laneway.platform.flow.task_flow import stored_flow
 from laneway.platform.logging import logger
-from laneway.platform.put_conditions import PutConditions, version_of
+from laneway.platform.put_conditions import PutConditions, report_newer, seconds_until_due, version_of
 from laneway.platform.queues import queues as declared
 from laneway.platform.refusals import Refusals
 from laneway.platform.submission.acceptance import unique_of
@@ -59,6 +60,8 @@ TIMEOUTS: Final = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": C
 CONFIRM_SECONDS = 5
 """Seconds that RabbitMQ may take to confirm a message. Other brokers confirm at once."""
 
+Enforce = Callable[[Engine, Mapping[str, Mapping[str, int]]], None]
+"""Sets limits that the engine lacks; it gets queue → the limits of the queue at the engine."""
 RateLimits = Callable[[], Mapping[str, RateLimit]]
 """Returns queue → the limits that operators have set, as the database has them now."""
 
@@ -66,9 +69,17 @@ RateLimits = Callable[[], Mapping[str, RateLimit]]
 class Broker:
     """Publishes tasks, and reads and changes queues."""
 
-    def __init__(self, app: Celery, *, max_queue_size: int, max_unread: int, rate_limits: RateLimits = dict) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        max_queue_size: int,
+        max_unread: int,
+        rate_limits: RateLimits = dict,
+        enforce: Enforce | None = None,
+    ) -> None:
         """`max_queue_size`: most waiting tasks of one queue. `max_unread`: most unrecorded events of one queue."""
-        self._app, self._max_queue_size, self._max_unread = app, max_queue_size, max_unread
+        self._app, self._max_queue_size, self._max_unread, self._enforce = app, max_queue_size, max_unread, enforce
         self._rate_limits, self._circuit_breaker = rate_limits, CircuitBreaker()
         self.messages = TaskMessages(app)
         self._configured: set[str] = set()
@@ -171,12 +182,9 @@ class Broker:
             return engine.purge(queue)
 
     def prepare(self) -> None:
-        """Set the limits that the broker's queues lack: a broker that lost its data has lost its limits, too.
-
-        A queue that a newer version of Laneway has changed is left alone.
-        """
+        """Set the limits that the broker lacks after it lost its data. Queues of a newer version are left alone."""
         stats = {found.queue: found for found in self.stats(self.queues) or ()}
-        self._report_newer(list(stats.values()))
+        self._reported = report_newer(list(stats.values()), self._reported)
         newer = {name for name, found in stats.items() if found.is_newer}
         for found in stats.values():
             if "journal" not in found.limits or "max_size" not in found.limits:
@@ -188,20 +196,15 @@ class Broker:
         for queue, limit in self._rate_limits().items() if stats else ():
             if queue in stats and queue not in newer and not limit.holds(stats[queue]):
                 self.set_rate_limit(queue, limit)
-
-    def _report_newer(self, stats: Sequence[QueueStats]) -> None:
-        """Log which queues or messages only a newer version of Laneway can read, once until that is over."""
-        found = {(each.queue, f"format {each.format}") for each in stats if each.is_newer}
-        found |= {(each.queue, "messages") for each in stats if each.set_aside}
-        for queue, what in sorted(found - self._reported):
-            log.warning("left alone: only a newer version of Laneway can read it", queue=queue, what=what)
-        self._reported = found
+        if self._enforce is not None and self.engine is not None and stats:
+            with self.guarded():
+                self._enforce(self.engine, {name: stats[name].limits for name in stats.keys() - newer})
 
     def set_rate_limit(self, queue: str, limit: RateLimit) -> None:
         """Set the rate, the number in flight and the pause of a queue. Raises Unsupported without the engine."""
         engine = self.require_engine("limits of queues")
         with self.guarded():
-            engine.throttle(queue, rate=limit.per_second, burst=limit.burst, max_in_flight=limit.max_in_flight)
+            engine.throttle(queue, limit.for_engine)
             (engine.pause if limit.paused else engine.resume)(queue)
 
     def remove_message(self, queue: str, id: str, *, version: int | None = None) -> bool:
@@ -325,6 +328,7 @@ class Broker:
             options = message_options(
                 key=run.key,
                 unique=unique_of(run),
+                flow=stored_flow(run.options),
                 durability=durability,
                 once=True,
                 body_known=True,
@@ -392,8 +396,3 @@ class Broker:
     def _message_priority(self, priority: int) -> int:
         """Convert a platform priority (3 goes first): 0 goes first in kombu's Redis transport, 9 in the others."""
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority
-
-
-def seconds_until_due(run: TaskRun) -> float:
-    """Return the seconds until a task is due; zero or less when it is due or has no due time."""
-    return (run.due_at - clock.now()).total_seconds() if run.due_at else 0

@@ -19,7 +19,7 @@ from laneway.installation import install
 from laneway.platform.errors import ConfigError
 from laneway.platform.importing import import_module
 from laneway.platform.logging import configure_logging, logger
-from laneway.platform.queues import LANE_WEIGHTS, queues
+from laneway.platform.queues import LANE_CLASSES, queues
 from laneway.platform.registry import registry
 from laneway.platform.schedules.entry import Schedule, check_schedules
 from laneway.platform.sealing import KeysMissing
@@ -230,7 +230,9 @@ def _install_engine(app: Celery, config: Settings) -> None:
     install(
         app,
         lease=config.tasks.lease_seconds,
-        weights={name: LANE_WEIGHTS[lane] for name, lane in queues.items()},
+        weights={name: config.tasks.weights_of_lanes[lane] for name, lane in queues.items()},
+        classes={name: LANE_CLASSES[lane] for name, lane in queues.items()} if config.tasks.lanes == "strict" else None,
+        labels=config.tasks.worker_labels,
         connection={"socket_connect_timeout": 3, "socket_timeout": 10},
         key_ring=config.keys.ring_path if config.keys.signs else None,
         signing=config.keys.signing if config.keys.signs else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +11,7 @@ from celery import Celery
 from pydantic import BaseModel
 
 from laneway._masking import without_login
+from laneway.engine import Engine
 from laneway.platform.access.quotas import Quotas
 from laneway.platform.access.tokens import Tokens
 from laneway.platform.audit_log.audit_log import AuditLog
@@ -51,6 +52,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.alerts.rules import AlertRule
     from laneway.platform.erasure.erasure import Erasure
     from laneway.platform.execution.celery_results import CeleryResults
+    from laneway.platform.flow.named_limits import NamedLimits
     from laneway.platform.history.overview import Overviews
     from laneway.platform.history.queue_samples import QueueSamples
     from laneway.platform.operations.bulk_tasks import BulkTasks
@@ -95,6 +97,7 @@ class Platform:
             max_queue_size=limits.max_queue_size,
             max_unread=limits.max_unread_events,
             rate_limits=lambda: stored_rate_limits(self.database),
+            enforce=self._enforce_named_limits,
         )
 
     @cached_property
@@ -122,6 +125,23 @@ class Platform:
     @cached_property
     def queue_limits(self) -> QueueLimits:
         return QueueLimits(self.database, self.broker)
+
+    @cached_property
+    def named_limits(self) -> NamedLimits:
+        from laneway.platform.flow.named_limits import NamedLimits
+
+        return NamedLimits(self.database, self.broker)
+
+    def block_limit(self, name: str, seconds: float, *, key: str) -> None:
+        """Let nothing through a limit for a while. Without the engine, nothing happens. Raises BrokerUnavailable."""
+        if self.broker.engine is not None:
+            with self.broker.guarded():
+                self.broker.engine.block_limit(name, seconds, key=key)
+
+    def _enforce_named_limits(self, engine: Engine, queues: Mapping[str, Mapping[str, int]]) -> None:
+        from laneway.platform.flow.named_limits import enforce, wanted_limits
+
+        enforce(engine, wanted_limits(self.database), queues)
 
     @cached_property
     def statistics(self) -> Statistics:

@@ -32,7 +32,10 @@ class Lane(StrEnum):
 
 
 LANE_WEIGHTS: Final = {Lane.HIGH: 6, Lane.MEDIUM: 3, Lane.LOW: 1}
-"""Of ten tasks that a worker takes while all lanes have work, this many come from each lane."""
+"""Of ten tasks that a worker takes while all lanes have work, this many come from each lane, unless LANE_WEIGHTS says
+something else."""
+LANE_CLASSES: Final = {Lane.HIGH: 1, Lane.MEDIUM: 2, Lane.LOW: 3}
+"""In a strict order, a lane waits while one with a lower number has work."""
 
 
 DEFAULT_QUEUE: Final = "default"

@@ -7,12 +7,13 @@ when it is registered, or in `check` when the process starts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 from pydantic import BaseModel
 
 from laneway.platform.errors import ConfigError, UnknownTaskType
+from laneway.platform.flow.task_flow import TaskFlow
 from laneway.platform.queues import DEFAULT_QUEUE, Priority, queues
 from laneway.schemas.payload import Payload
 
@@ -58,6 +59,8 @@ class TaskSpec:
     """Whether only the platform and the application submit the task, and nobody from outside."""
     aliases: tuple[str, ...] = ()
     """Earlier names of the task: what was sent or stored under them is run by this task."""
+    flow: TaskFlow = field(default_factory=TaskFlow)
+    """Limits that it shares with others, labels of its workers, its tenant and deadline."""
     encrypted: bool = False
     """Whether its payloads, results and steps are encrypted in the database and in the broker."""
 
@@ -219,6 +222,9 @@ def _check_payload(spec: TaskSpec) -> None:
     payload = cast("object", spec.payload)
     if not (isinstance(payload, type) and issubclass(payload, BaseModel)):
         raise BadTask(spec.name, f"its payload {payload!r} is not a pydantic model; subclass laneway.Payload.")
+    for named in spec.flow.fields():
+        if named not in spec.payload.model_fields:
+            raise BadTask(spec.name, f"{named!r}, of its limits or tenant, is not a field of {spec.payload.__name__}.")
     if spec.key is not None and spec.key not in spec.payload.model_fields:
         raise BadTask(spec.name, f"its ordering key {spec.key!r} is not a field of {spec.payload.__name__}.")
 

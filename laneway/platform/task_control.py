@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from laneway.platform import clock
 from laneway.platform.audit_log.recording import record, recorded_as
-from laneway.platform.broker import Broker, seconds_until_due
+from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_events, task_runs
 from laneway.platform.db.session import Database
@@ -26,6 +26,7 @@ from laneway.platform.history.adoption import PAYLOAD_UNKNOWN, is_not_signed
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.task_views import display_state
 from laneway.platform.logging import logger
+from laneway.platform.put_conditions import seconds_until_due
 from laneway.platform.sealing import opened_payload
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import spec_of, validated

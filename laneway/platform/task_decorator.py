@@ -8,13 +8,16 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeAl
 from celery.utils.threads import LocalStack
 from pydantic import BaseModel
 
+from laneway.engine.flow_fields import MAX_LIMITS
 from laneway.platform.execution.context import Context
 from laneway.platform.execution.declaration import checked_aliases, checked_delays, checked_retries, declaration_of
 from laneway.platform.execution.task import PlatformTask
+from laneway.platform.flow.task_flow import Limit, TaskFlow
 from laneway.platform.queues import Priority
 from laneway.platform.registry import BadTask, TaskSpec, registry
 from laneway.platform.submission.bound_task import BoundTask
 from laneway.platform.submission.task_options import TaskOptions
+from laneway.schemas.history import A_YEAR
 from laneway.schemas.task import TaskHandle
 
 P = ParamSpec("P")
@@ -24,6 +27,8 @@ Call: TypeAlias = Mapping[str, Any] | tuple[Any, ...] | list[Any]
 """The arguments of one task: by name, or by position."""
 OPTIONS: Final = frozenset({"key", "priority", "on_failure", "role", "internal", "encrypted"})
 """Options of `@task` that are fields of `TaskSpec`."""
+FLOW_OPTIONS: Final = frozenset({"limits", "needs", "tenant", "deadline"})
+"""Options of `@task` that are fields of `TaskFlow`."""
 
 
 class FunctionSubmissions(Generic[P]):
@@ -187,23 +192,19 @@ def task(
     internal: bool = False,
     aliases: Sequence[str] = (),
     encrypted: bool = False,
+    limits: Sequence[Limit] = (),
+    needs: Sequence[str] = (),
+    tenant: str | None = None,
+    deadline: float | None = None,
 ) -> Decorator: ...
 def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     """Declare a function as a task: workers run it, and callers submit it.
 
-        class Greeting(Payload):
-            name: str
-
         @task(queue="mail", retries=3)
-        def greet(ctx: Context, payload: Greeting) -> dict[str, str]:
-            return {"text": f"Hello, {payload.name}!"}
-
-        @task
-        def add(x: int, y: int = 1) -> dict[str, int]:
-            return {"sum": x + y}
+        def greet(ctx: Context, payload: Greeting) -> dict[str, str]: ...
 
         greet.submit(name="Ada")
-        add.options(delay=60).submit(1, y=2)
+        greet.options(delay=60).submit(name="Ada")
 
     The first parameter is the running task, if it is annotated with `laneway.Context`. What follows is one payload,
     a subclass of `laneway.Payload`, or plain parameters, each with a type; their names are the fields of the payload.
@@ -219,6 +220,10 @@ def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     `role`: the purpose for which the platform itself submits the task, if there is one.
     `internal`: nobody may submit the task from outside, by the API or the command line; an `on_failure` task is so.
     `aliases`: earlier names of the task; what was sent, stored or scheduled under them is run by this one.
+    `limits`: limits with names, such as that of an API, which other tasks may share (`laneway.Limit`).
+    `needs`: labels, such as "gpu"; only a worker that has all of them runs the task.
+    `tenant`: a field of the payload; tenants take turns, so that many tasks of one do not delay those of another.
+    `deadline`: seconds from the submission; of tasks of one priority, those with an earlier deadline go first.
     `encrypted`: payloads, results and steps are encrypted in database and broker, with the keys of KEY_RING_FILE.
 
     Raises BadTask, which names the mistake, when the declaration cannot work.
@@ -241,6 +246,7 @@ def _register(
     **options: Any,
 ) -> PlatformTask:
     name = name or work.__name__
+    flow = {option: options.pop(option) for option in FLOW_OPTIONS & options.keys()}
     if unknown := sorted(options.keys() - OPTIONS):
         raise BadTask(name, f"@task has no option {unknown[0]!r}.")
     declaration = declaration_of(work, task=name)
@@ -251,6 +257,7 @@ def _register(
         max_retries=checked_retries(retries, task=name),
         delays=checked_delays(delays, task=name),
         aliases=checked_aliases(aliases, task=name),
+        flow=_checked_flow(name, **flow),
         **options,
     )
     attributes = {
@@ -266,3 +273,26 @@ def _register(
     instance = cast("type[PlatformTask]", type(work.__name__, (base,), attributes))()
     registry.add(spec, instance, source=f"{work.__module__}.{work.__qualname__}")
     return instance
+
+
+def _checked_flow(
+    task: str,
+    *,
+    limits: Sequence[Limit] = (),
+    needs: Sequence[str] = (),
+    tenant: str | None = None,
+    deadline: float | None = None,
+) -> TaskFlow:
+    """Raises BadTask for limits, labels or a deadline that cannot work."""
+    given = cast("object", limits)
+    if not isinstance(given, Sequence) or not all(isinstance(each, Limit) for each in cast("Sequence[object]", given)):
+        raise BadTask(task, "limits must be a list of laneway.Limit.")
+    if isinstance(needs, str) or not all(label and "," not in label for label in needs):
+        raise BadTask(task, "needs must be a list of labels, which are not empty and have no comma.")
+    if len(limits) > MAX_LIMITS:
+        raise BadTask(task, f"it has more than {MAX_LIMITS} limits.")
+    if deadline is not None and not 0 < deadline <= A_YEAR:
+        raise BadTask(task, "deadline must be a number of seconds, more than 0 and at most a year.")
+    if deadline is not None and tenant is not None:
+        raise BadTask(task, "it has a tenant and a deadline, and each gives it another turn; give one of the two.")
+    return TaskFlow(limits=tuple(limits), needs=tuple(needs), tenant=tenant, deadline=deadline)

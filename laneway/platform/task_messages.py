@@ -24,6 +24,7 @@ from laneway.engine.errors import EngineError
 from laneway.platform import clock, tracing
 from laneway.platform.db.models import TaskRun
 from laneway.platform.errors import Unsendable
+from laneway.platform.flow.task_flow import stored_flow
 from laneway.platform.history.adoption import PAYLOAD_UNKNOWN, is_not_signed
 from laneway.platform.logging import without_secrets
 from laneway.platform.submission.acceptance import unique_of
@@ -103,7 +104,8 @@ class TaskMessages:
         if (spans := tracing.active) is not None:
             publication = spans.publish(run)
             headers |= publication.headers
-        options = message_options(key=run.key, unique=unique_of(run), once=True, body_known=True)
+        flow = stored_flow(run.options)
+        options = message_options(key=run.key, unique=unique_of(run), flow=flow, once=True, body_known=True)
         envelope = to_message(
             {
                 "body": body,
@@ -170,6 +172,7 @@ def check_sendable(run: TaskRun) -> None:
     try:
         is_unknown = run.options.get(PAYLOAD_UNKNOWN)
         unique: Any = unique_of(run)
+        stored_flow(run.options)
         headers_of(run)
         time_limits(run)
     except (AttributeError, LookupError, TypeError, ValueError) as error:

@@ -66,6 +66,11 @@ class TaskRequest(Model):
     )
     unique: Uniqueness | None = None
     tags: list[Tag] = Field(default_factory=list, max_length=20)
+    tenant: Text | None = Field(None, description="Tenants of a queue take turns; default: that of the task")
+    weight: Annotated[Whole, Field(ge=1, le=100)] = Field(1, description="The tenant's share of the queue")
+    deadline: float | None = Field(
+        None, strict=True, gt=0, le=A_YEAR, description="Seconds within which it should run; earlier ones go first"
+    )
     durability: DurabilityName = DurabilityName.MEMORY
 
     @model_validator(mode="after")

@@ -39,6 +39,9 @@ class QueueLimits(Model):
         1, strict=True, ge=0.1, le=LONGEST_PERIOD, description="The period of `rate`, in seconds"
     )
     max_in_flight: InFlight | None = Field(None, description="Tasks that all workers together may hold at a time")
+    max_wait_seconds: float | None = Field(
+        None, strict=True, ge=1, le=2_592_000, description="Tasks that have waited for longer go before all priorities"
+    )
     paused: StrictBool = Field(False, description="Start no task until the queue is resumed; running tasks go on")
 
 
@@ -49,6 +52,7 @@ class QueueLimitsResponse(Response):
     rate: int | None
     per_seconds: float
     max_in_flight: int | None
+    max_wait_seconds: float | None
     paused: bool
     updated_at: datetime | None = Field(description="When an operator last set the limits; null: never")
     in_force: bool | None = Field(

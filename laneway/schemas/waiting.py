@@ -21,6 +21,8 @@ class CauseKind(StrEnum):
     LOST_MESSAGE = "lost_message"
     NEWER_VERSION = "newer_version"
     KEY = "key"
+    LIMIT = "limit"
+    LABELS = "labels"
     KNOWING_WORKER = "knowing_worker"
     DUE_TIME = "due_time"
     NO_WORKER = "no_worker"

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from queue import Empty
 from typing import Any, Protocol, cast
 
@@ -45,6 +45,8 @@ class Transport(Protocol):
     poll_interval: float
     """Seconds between two fetches without a wakeup."""
     weights: Mapping[str, int]
+    labels: Sequence[str]
+    classes: Mapping[str, int] | None
     zero_goes_first: bool
     """True when priorities count as in kombu's Redis transport."""
     is_inherited: bool
@@ -260,7 +262,8 @@ class Channel(virtual.Channel):
     def _get(self, queue: str, timeout: float | None = None, *, no_ack: bool = False) -> dict[str, Any]:
         del timeout
         transport, sent_at = self._transport, elapsed()
-        deliveries = transport.engine.fetch(RoundRobin({queue: 1}), 1, lease_ms=transport.lease_ms).deliveries
+        one_queue = RoundRobin({queue: 1}, labels=transport.labels)
+        deliveries = transport.engine.fetch(one_queue, 1, lease_ms=transport.lease_ms).deliveries
         if not deliveries:
             raise Empty
         transport.lease_keeper.hold(deliveries[0], since=sent_at)
@@ -275,9 +278,11 @@ class Channel(virtual.Channel):
         """The queues that the channel consumes; None when there are none."""
         if self._queues_changed:
             self._queues_changed = False
-            weights, fanouts = self._transport.weights, self._transport.fanouts
+            own, fanouts = self._transport, self._transport.fanouts
             queues = [queue for queue in dict.fromkeys(self._active_queues) if queue not in fanouts]
-            self._round_robin = RoundRobin({queue: weights.get(queue, 1) for queue in queues}) if queues else None
+            weights = {queue: own.weights.get(queue, 1) for queue in queues}
+            classes = own.classes and {queue: own.classes.get(queue, 1) for queue in queues}
+            self._round_robin = RoundRobin(weights, labels=own.labels, classes=classes) if queues else None
         return self._round_robin
 
     def wake(self, queue: str) -> None:

@@ -18,12 +18,15 @@ from kombu.utils.json import JSONEncoder, loads
 
 from laneway.engine.durability import Durability
 from laneway.engine.engine import Delivery
+from laneway.engine.errors import InvalidMessage
+from laneway.engine.flow_fields import Flow, flow_from_json, flow_to_json
 from laneway.engine.message import MAX_TEXT, PRIORITIES, Message, Stored, Unique, UniqueMode
 from laneway.transport.signatures import NO_SIGNATURES, Signer
 
 HEADER_KEY = "laneway-key"
 HEADER_UNIQUE = "laneway-unique"
 HEADER_MAX_DELIVERIES = "laneway-max-deliveries"
+HEADER_FLOW = "laneway-flow"
 HEADER_LEASE = "laneway-lease"
 """Added at delivery: the lease, which a task needs to start and finish attempts (`Lease.parse`)."""
 HEADER_ONCE = "laneway-once"
@@ -39,6 +42,7 @@ _ENGINE_HEADERS = frozenset(
         HEADER_KEY,
         HEADER_UNIQUE,
         HEADER_MAX_DELIVERIES,
+        HEADER_FLOW,
         HEADER_LEASE,
         HEADER_ONCE,
         HEADER_DURABILITY,
@@ -82,6 +86,7 @@ def message_options(
     key: str | None = None,
     unique: Unique | None = None,
     max_deliveries: int | None = None,
+    flow: Flow | None = None,
     durability: Durability = Durability.MEMORY,
     once: bool = False,
     not_after: float | None = None,
@@ -91,31 +96,25 @@ def message_options(
     """Headers for `apply_async(headers=…)`.
 
     `key`: the ordering key. `unique`: the uniqueness key and how long it holds. `max_deliveries`: how often the message
-    is delivered before it becomes a dead letter. `durability`: `apply_async` raises NotDurable or DurabilityUnavailable
-    when it is not confirmed. `once`: the message is not queued again while a message with its task id is in the queue;
-    a durability implies it. `not_after`: unix time (s); `apply_async` raises TooLate when the server's clock is past
-    it. `version`: `apply_async` queues nothing when `Engine.cancel` refuses this version of the task. `body_known`: the
-    reader of the queue's journal has the arguments, so the journal leaves them out. The last three apply to this
-    message alone: they are not delivered, so a retry does not have them.
+    is delivered before it becomes a dead letter. `flow`: limits, labels, tenant, deadline. `durability`: `apply_async`
+    raises NotDurable or DurabilityUnavailable when it is not confirmed. `once`: the message is not queued again while a
+    message with its task id is in the queue; a durability implies it. `not_after`: unix time (s); `apply_async` raises
+    TooLate when the server's clock is past it. `version`: `apply_async` queues nothing when `Engine.cancel` refuses
+    this version of the task. `body_known`: the reader of the queue's journal has the arguments, so the journal leaves
+    them out. The last three apply to this message alone: they are not delivered, so a retry does not have them.
     """
-    headers: dict[str, Any] = {}
-    if key is not None:
-        headers[HEADER_KEY] = key
-    if unique is not None:
-        headers[HEADER_UNIQUE] = [unique.key, int(unique.mode), unique.ttl_ms]
-    if max_deliveries is not None:
-        headers[HEADER_MAX_DELIVERIES] = max_deliveries
-    if durability is not Durability.MEMORY:
-        headers[HEADER_DURABILITY] = durability.value
-    if once:
-        headers[HEADER_ONCE] = True
-    if not_after is not None:
-        headers[HEADER_NOT_AFTER] = not_after
-    if version is not None:
-        headers[HEADER_VERSION] = version
-    if body_known:
-        headers[HEADER_BODY_KNOWN] = True
-    return headers
+    headers: dict[str, Any] = {
+        HEADER_KEY: key,
+        HEADER_UNIQUE: [unique.key, int(unique.mode), unique.ttl_ms] if unique else None,
+        HEADER_MAX_DELIVERIES: max_deliveries,
+        HEADER_FLOW: flow_to_json(flow) if flow else None,
+        HEADER_DURABILITY: None if durability is Durability.MEMORY else durability.value,
+        HEADER_ONCE: once or None,
+        HEADER_NOT_AFTER: not_after,
+        HEADER_VERSION: version,
+        HEADER_BODY_KNOWN: body_known or None,
+    }
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 def durability_of(raw: dict[str, Any]) -> Durability:
@@ -160,6 +159,7 @@ def to_message(raw: dict[str, Any], *, new_id: str | None = None, zero_goes_firs
         eta_ms=eta_ms,
         unique=Unique(unique[0], UniqueMode(unique[1]), unique[2]) if unique else None,
         max_deliveries=options.get(HEADER_MAX_DELIVERIES),
+        flow=_flow(options.get(HEADER_FLOW)),
         body_known=bool(options.get(HEADER_BODY_KNOWN)),
     )
 
@@ -239,7 +239,9 @@ def _read(stored: Stored, *, queue: str, deliveries: int, tag: str) -> dict[str,
     if not meta.get("n"):
         headers = {**_TASK_DEFAULTS, "task": message.name, **dict.fromkeys(_EQUAL_TO_ID, message.task_id), **headers}
         properties = {"correlation_id": message.task_id, **properties}
-    headers |= message_options(key=message.key, unique=message.unique, max_deliveries=message.max_deliveries)
+    headers |= message_options(
+        key=message.key, unique=message.unique, max_deliveries=message.max_deliveries, flow=message.flow
+    )
     if message.body_known:
         headers[HEADER_CHECKED] = True
     routing = meta.get("r") or ["", queue]
@@ -321,6 +323,15 @@ def _unpack_body(body: bytes, meta: dict[str, Any]) -> str | bytes:
     if meta.get("c"):
         body += _EMBED
     return body if meta.get("b") else body.decode()
+
+
+def _flow(value: object) -> Flow | None:
+    if value is None:
+        return None
+    try:
+        return flow_from_json(value)
+    except UNREADABLE as error:
+        raise InvalidMessage("flow", "is not what `message_options` makes") from error
 
 
 def _priority(properties: dict[str, Any]) -> int:

@@ -38,6 +38,8 @@ _OWN = frozenset(
     (
         "lease",
         "weights",
+        "labels",
+        "classes",
         "poll_interval",
         "cancel_signal",
         "connection",

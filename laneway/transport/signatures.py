@@ -26,6 +26,7 @@ from pathlib import Path
 from time import time
 from typing import Any, Final
 
+from laneway.engine.flow_fields import flow_to_json
 from laneway.engine.message import Message
 from laneway.transport.key_ring import KeyRingFile, ring_file
 
@@ -222,7 +223,7 @@ def unsigned_body(body: bytes) -> bytes:
 def _covered(queue: str, message: Message, unsigned: bytes) -> bytes:
     """The bytes that a message's signature covers: a line of JSON, a NUL, and the body."""
     unique = message.unique
-    fields = [
+    fields: list[Any] = [
         "message",
         queue,
         message.task_id,
@@ -233,6 +234,8 @@ def _covered(queue: str, message: Message, unsigned: bytes) -> bytes:
         message.eta_ms,
         message.body_known,
     ]
+    if message.flow is not None:
+        fields.append(flow_to_json(message.flow))
     return _to_json(fields).encode() + b"\0" + unsigned
 
 

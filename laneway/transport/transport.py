@@ -1,7 +1,9 @@
 """The kombu transport: `broker_transport = "laneway:Transport"`, which `laneway.install` sets. The broker's URL stays.
 
-Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `poll_interval`, seconds between
-two fetches without a wakeup (1) · `cancel_signal`, which ends a running task that was cancelled (none: it runs on) ·
+Options (`broker_transport_options`): `lease` seconds (30) · `weights` {queue: 1-100} · `classes` {queue: 1-255}, for a
+strict order of queues (none) · `labels` of the worker, for tasks that need them (none) · `poll_interval`, seconds
+between two fetches without a wakeup (1) · `cancel_signal`, which ends a running task that was cancelled (none: it runs
+on) ·
 `key_ring`, the file of the keys that sign messages (none: nothing is signed), and `signing`, `require` or `sign` ·
 `global_keyprefix`, which comes before every key and channel (none) · `zero_goes_first`, to count priorities as kombu's
 Redis transport does (false: 9 goes first) · `master_name` for `sentinel://` · redis-py's
@@ -73,6 +75,8 @@ class Transport(virtual.Transport):
         self.lease_ms = int(float(options.get("lease", LEASE_SECONDS)) * 1000)
         self.poll_interval = float(options.get("poll_interval", POLL_SECONDS))
         self.weights: dict[str, int] = options.get("weights", {})
+        self.classes: dict[str, int] | None = options.get("classes")
+        self.labels: tuple[str, ...] = tuple(options.get("labels", ()))
         self.zero_goes_first = bool(options.get("zero_goes_first"))
         self.signer = signer_of(options)
         self.fanouts: dict[str, str] = {}

@@ -152,6 +152,7 @@ def _row(queue: QueueStats, consumers: int) -> dict[str, Any]:
         "messages_unacknowledged": queue.leased,
         "messages_scheduled": queue.scheduled,
         "messages_held": queue.held,
+        "messages_limited": queue.limited,
         "messages_dead": queue.dead,
         "consumers": consumers,
         "paused": queue.paused,

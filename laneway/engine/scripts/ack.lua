@@ -3,7 +3,7 @@
 -- KEYS   1: the queue
 -- ARGV   id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled; its message is deleted too
--- uses: base clock record moves
+-- uses: base clock record flow moves
 local q, limits = names(KEYS[1])
 local any_cancelled = call('EXISTS', q.cancelled) == 1
 if journal_limit(q) or has_attempts(q) then work_on_full_server(q) end
@@ -48,6 +48,7 @@ if #plain > 0 then
   call('HDEL', q.deliveries, unpack(plain))
   call('HDEL', q.messages, unpack(plain))
   delete_attempts(q, unpack(plain))
+  if q.has_ranks then call('HDEL', q.ranks, unpack(plain)) end
 end
 count(q, 'acked', #plain + tied)
 if limits.max_in_flight then wake_consumer(q) end

@@ -4,16 +4,19 @@
 -- KEYS   the queues
 -- ARGV   1: n  2: the lease's token  3: length of the lease in ms  4: the next turn, as an index from 0  5: the turns,
 --        each byte is the number of a queue from 1  6: after how many ms the consumer fetches again unasked (0: it does
---        not wait)  7: the consumer
+--        not wait)  7: the consumer  8: its labels, sorted, each between two commas
+--        9: for each queue a byte, its class: a queue of a higher class waits while one of a lower class has work ('': all
+--        queues share)
 -- Returns now in ms, how many turns have passed, when something becomes due (number of a queue, ms, number, ms, ...), the
 --        queues that expire when they are unused (number, after how many ms, ...), the queues that cannot be read
 --        (number, error, ...), then per message: number of its queue, id, deliveries, record
--- uses: base clock record moves
+-- uses: base clock record flow moves
 local OTHERS_FIRST = 2000 -- longer than an idle consumer waits between two fetches
 local us = clock()
 local now = math.floor(us / 1000)
 local room, token, lease_end = math.min(tonumber(ARGV[1]), BATCH), ARGV[2], now + tonumber(ARGV[3])
-local start, turns, idle_poll, consumer = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), ARGV[7]
+local start, turns, idle_poll, consumer, labels = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8]
+local classes = ARGV[9]
 local moves_left, bytes, passed = BATCH, 0, 0
 local queues, available, taken, order = {}, {}, {}, {}
 local times, expiring, broken = {}, {}, {}
@@ -53,7 +56,7 @@ local function make_due_ready(q, limits, most)
   local records, scored, unreadable = call('HMGET', q.messages, unpack(ids)), {}, {}
   for index, id in ipairs(ids) do
     if is_record(records[index]) then
-      scored[#scored + 1] = struct.unpack('>d', records[index])
+      scored[#scored + 1] = ready_score(q, { id = id, score = (struct.unpack('>d', records[index])) })
       scored[#scored + 1] = id
     else unreadable[#unreadable + 1] = id end
   end
@@ -76,14 +79,59 @@ local function reclaim_expired(q, most)
       elseif deliveries >= max_deliveries(q, m) then
         bury(q, m, deliveries, 'poison', 'its lease expired at delivery ' .. deliveries, now)
       else
-        call('ZREM', q.leased, id)
+        end_lease(q, id)
         call('HSET', q.deliveries, id, pack_delivery(deliveries, m.flags, m.score, ''))
-        call('ZADD', q.ready, m.score, id)
+        call('ZADD', q.ready, ready_score(q, m), id)
       end
     end
   end
   drop_unreadable(q, unreadable, now)
   count(q, 'expired', #ids)
+end
+
+-- True when the consumer has all labels of a line, which are between commas, too.
+local function has_labels(needed)
+  for label in string.gmatch(needed, '[^,]+') do
+    if not string.find(labels, ',' .. label .. ',', 1, true) then return false end
+  end
+  return true
+end
+
+-- Lets messages go on that wait for labels which this consumer has, or for a limit which may have room now.
+local function open_lines(q, limits)
+  if labels ~= '' then
+    for _, line in ipairs(call('SMEMBERS', q.label_lines)) do
+      if has_labels(string.sub(line, 2)) and not open_line(q, line, room) then call('SREM', q.label_lines, line) end
+    end
+  end
+  for _, line in ipairs(call('ZRANGEBYSCORE', q.lines, '-inf', now, 'LIMIT', 0, MOST_LINES)) do
+    local name, key = string.match(line, '^(.-)%z(.*)$')
+    local free, again = free_points(q, name or '', key or '', us)
+    if not free or open_line(q, line, math.min(free, room)) then
+      call('ZADD', q.lines, 'XX', string.format('%.0f', math.max(again, now + 1)), line)
+    end
+  end
+  if call('EXISTS', q.lines, q.label_lines) == 0 then
+    call('HDEL', q.limits, 'lines')
+    limits.lines = false
+  end
+  limits.line_due = lowest_score(q.lines)
+end
+
+-- Lets messages that have waited for longer than the queue's `max_wait` go before all others.
+local function advance_old(q, limits)
+  local put_before = (us - limits.max_wait * 1000 - EPOCH_US) / TICK_US
+  for class = SPAN, 9 * SPAN, SPAN do
+    local found = call('ZRANGEBYSCORE', q.ready, string.format('%.0f', class), string.format('(%.0f', class + SPAN),
+      'WITHSCORES', 'LIMIT', 0, room)
+    for index = 1, #found, 2 do
+      local id, score = found[index], tonumber(found[index + 1])
+      local record = q.has_ranks and call('HGET', q.messages, id)
+      local put = record and #record >= 8 and struct.unpack('>d', record) or score
+      if put % SPAN > put_before then break end
+      call('ZADD', q.ready, string.format('%.0f', score % SPAN - SPAN), id)
+    end
+  end
 end
 
 -- Moves what was set aside, what has expired and what is due. The queues that are still to come share what this one
@@ -108,6 +156,8 @@ local function move(q, queue, limits)
     make_due_ready(q, limits, moves_left - left_for_others)
     limits.due = next_scheduled(q, limits)
   end
+  if limits.lines then open_lines(q, limits) end
+  if limits.max_wait then advance_old(q, limits) end
 end
 
 -- How many messages the limits of the queue let it deliver now. `limits`: see `names`; what is needed later is kept in it.
@@ -129,7 +179,37 @@ local function allowance(q, limits)
   return math.max(allowed, 0)
 end
 
-local function lease(q, queue, ids)
+-- Lets a message wait whose limits are used up, or that needs labels which the consumer lacks, and returns true. Else
+-- takes the points of its limits, and returns false and whether it occupies some while it is leased.
+local function must_wait(q, limits, m, record)
+  local needed = flow_of(m).n
+  if type(needed) == 'string' and needed ~= '' and #needed < 250 and not has_labels(needed) then
+    local line = '\1' .. needed
+    call('SADD', q.label_lines, line)
+    add_to_line(q, line, m, false)
+    wake_consumer(q)
+    return true
+  end
+  local name = limits.task_limits and string.sub(record, m.name_at + 1, m.name_at + string.byte(record, m.name_at))
+  local uses = uses_of(m, name or '', limits.task_limits)
+  for _, use in ipairs(uses) do
+    local opens = opens_at(q, use[1], use[2], use[3], us)
+    if opens then
+      wait_for_limit(q, m, use[1], use[2], opens)
+      limits.line_due = math.min(limits.line_due or math.huge, math.ceil(opens / 1000))
+      return true
+    end
+  end
+  return false, take_points(q, m.id, uses, us)
+end
+
+-- From now on, what the tenants of this priority put comes after what is delivered now.
+local function move_tenant_clock(q, m)
+  local rank = ready_score(q, m)
+  call('ZADD', q.tenants, 'XX', 'GT', string.format('%.0f', rank), tenant_clock(m.priority))
+end
+
+local function lease(q, queue, limits, ids)
   local records, past = call('HMGET', q.messages, unpack(ids)), call('HMGET', q.deliveries, unpack(ids))
   local leased, values, items, unreadable = {}, {}, {}, {}
   for index, id in ipairs(ids) do
@@ -137,14 +217,20 @@ local function lease(q, queue, ids)
     if not is_record(record) then unreadable[#unreadable + 1] = id
     else
       local score, flags = struct.unpack('>dB', record)
-      local deliveries = 1 + (past[index] and unpack_delivery(past[index]) or 0)
-      leased[#leased + 1], leased[#leased + 2] = lease_end, id
-      values[#values + 1], values[#values + 2] = id, pack_delivery(deliveries, flags, score, token)
-      if bit.band(flags, HAS_UNIQUE) ~= 0 then
-        local m = parse(id, record, RECORD)
-        if m.mode == UNIQUE_UNTIL_START then release_unique(q, m) end
+      local m = (bit.band(flags, HAS_UNIQUE + HAS_FLOW) ~= 0 or limits.task_limits or limits.tenants)
+        and parse(id, record, RECORD)
+      local waits, holds = false, false
+      if m and (m.flow or limits.task_limits) then waits, holds = must_wait(q, limits, m, record) end
+      if waits then moves_left = moves_left - 1
+      else
+        local deliveries = 1 + (past[index] and unpack_delivery(past[index]) or 0)
+        if holds then flags = flags + HOLDS_SLOTS end
+        leased[#leased + 1], leased[#leased + 2] = lease_end, id
+        values[#values + 1], values[#values + 2] = id, pack_delivery(deliveries, flags, score, token)
+        if m and m.mode == UNIQUE_UNTIL_START then release_unique(q, m) end
+        if m and limits.tenants then move_tenant_clock(q, m) end
+        items[#items + 1] = { queue, id, deliveries, record }
       end
-      items[#items + 1] = { queue, id, deliveries, record }
     end
   end
   drop_unreadable(q, unreadable, now)
@@ -164,6 +250,16 @@ local function count_bytes(queue)
   bytes = bytes + (tonumber(redis.pcall('HSTRLEN', limits.keys.messages, limits.ids[taken[queue] + 1])) or 0)
 end
 
+-- The lowest class of a queue with work; nil if all queues share.
+local function lowest_class()
+  if classes == '' then return nil end
+  local lowest = 256
+  for queue = 1, #KEYS do
+    if available[queue] > 0 then lowest = math.min(lowest, string.byte(classes, queue)) end
+  end
+  return lowest
+end
+
 -- Takes turns between the queues while there is room and work. Fills `order` with the queue of each turn.
 local function take_turns()
   local left, queues_with_work = 0, 0
@@ -176,15 +272,18 @@ local function take_turns()
     available[queue], left, taken[queue] = available[queue] - 1, left - 1, taken[queue] + 1
     order[#order + 1] = queue
   end
+  local function has_room() return room > #order and bytes < FETCH_BYTES end
   if queues_with_work == 1 then -- no queue to share with: no turns pass
     for queue = 1, #KEYS do
-      while room > #order and bytes < FETCH_BYTES and available[queue] > 0 do take(queue) end
+      while has_room() and available[queue] > 0 do take(queue) end
     end
+    return
   end
-  while queues_with_work > 1 and room > #order and bytes < FETCH_BYTES and left > 0 do
+  while has_room() and left > 0 do
+    local class = lowest_class()
     local queue = string.byte(turns, (start + passed) % #turns + 1)
     passed = passed + 1
-    if available[queue] > 0 then take(queue) end
+    if available[queue] > 0 and (not class or string.byte(classes, queue) == class) then take(queue) end
   end
 end
 
@@ -194,7 +293,7 @@ end
 
 -- When something becomes due in the queue: a message, the end of a lease, or the next delivery of a rate limit.
 local function next_due(limits, waiting)
-  local at = math.min(limits.due or math.huge, limits.lease_over or math.huge)
+  local at = math.min(limits.due or math.huge, limits.lease_over or math.huge, limits.line_due or math.huge)
   if waiting > 0 and limits.interval then
     local token_at = limits.tat - (limits.burst - 1) * limits.interval
     if token_at > us then at = math.min(at, math.ceil(token_at / 1000)) end
@@ -258,8 +357,27 @@ local function prepare(queue)
   limits.keys = q
   queues[queue] = limits
   move(q, queue, limits)
-  limits.waiting = call('ZCARD', q.ready)
-  available[queue] = math.min(allowance(q, limits), limits.waiting)
+end
+
+-- Counts what a queue can deliver, after all queues have moved what they have: one may have opened lines of another.
+local function measure(queue)
+  local limits = queues[queue]
+  limits.waiting = call('ZCARD', limits.keys.ready)
+  available[queue] = math.min(allowance(limits.keys, limits), limits.waiting)
+end
+
+-- Leases up to n ready messages. Those that must wait for a limit or a label make room for the next ones.
+local function lease_ready(q, queue, limits, n)
+  local found = {}
+  repeat
+    local before = moves_left
+    local popped, ids = call('ZPOPMIN', q.ready, n - #found), {}
+    for index = 1, #popped, 2 do ids[#ids + 1] = popped[index] end
+    if #ids > 0 then
+      for _, item in ipairs(lease(q, queue, limits, ids)) do found[#found + 1] = item end
+    end
+  until #found >= n or before == moves_left or moves_left <= 0
+  return found
 end
 
 local items = {}
@@ -267,13 +385,11 @@ local function deliver(queue)
   local limits = queues[queue]
   local q = limits.keys
   if taken[queue] > 0 then
-    local popped, ids = call('ZPOPMIN', q.ready, taken[queue]), {}
-    for index = 1, #popped, 2 do ids[#ids + 1] = popped[index] end
-    items[queue] = lease(q, queue, ids)
+    items[queue] = lease_ready(q, queue, limits, taken[queue])
     limits.due = next_scheduled(q, limits) -- a message without a record may have made way for another one of its key
     if #items[queue] > 0 then limits.lease_over = math.min(limits.lease_over or lease_end, lease_end) end
     if limits.interval then
-      limits.tat = math.max(limits.tat, us) + taken[queue] * limits.interval
+      limits.tat = math.max(limits.tat, us) + #items[queue] * limits.interval
       call('HSET', q.limits, 'tat', string.format('%.0f', limits.tat))
     end
   end
@@ -284,8 +400,12 @@ for queue = 1, #KEYS do
   available[queue], taken[queue] = 0, 0
   try(prepare, queue)
 end
-take_turns()
 local skipped = {}
+for index = 1, #broken, 2 do skipped[broken[index]] = true end
+for queue = 1, #KEYS do
+  if queues[queue] and not skipped[queue] then try(measure, queue) end
+end
+take_turns()
 for index = 1, #broken, 2 do skipped[broken[index]] = true end
 for queue = 1, #KEYS do
   if queues[queue] and not skipped[queue] then try(deliver, queue) end

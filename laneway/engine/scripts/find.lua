@@ -4,8 +4,8 @@
 -- Returns an empty list when the queue has no message of the task, else: id, record, deliveries, state, at (due, end of
 --        the lease or when it was buried, ms), dead_info (lib/moves.lua) of a dead letter, position in ready from 0,
 --        token of the lease, 1 if the task was cancelled, task at the head of the key behind which it is held, attempts
---        started, 1 if the last one has finished, how often it was handed on. What does not apply is nil.
--- uses: base record moves
+--        started, 1 if the last one has finished, how often it was handed on, line in which it waits. What does not apply is nil.
+-- uses: base record flow moves
 local q = names(KEYS[1])
 local id, record, m
 for _, candidate in ipairs(messages_of_task(q, ARGV[1], '')) do
@@ -25,6 +25,9 @@ for _, timed in ipairs({ STATE_SCHEDULED, STATE_LEASED, STATE_DEAD }) do
 end
 if position then state = STATE_READY end
 if call('ZSCORE', q.set_aside, id) then state = STATE_SET_ASIDE end
+local member = call('HGET', q.limited_in, id)
+local line = member and line_of(member)
+if line then state, at = STATE_LIMITED, tonumber(call('ZSCORE', q.lines, line) or nil) or false end
 if state == STATE_HELD and m.key then head = load(q, call('HGET', q.heads, m.key) or '') end
 
 local value = call('HGET', q.deliveries, id)
@@ -35,5 +38,5 @@ local cancelled, started = call('HEXISTS', q.cancelled, id), attempts_of(q, id)
 local h = hand_ons_of(q, id)
 return {
   id, record, deliveries, state, at, dead_info, position, token ~= '' and token, cancelled, head and head.task or false,
-  started, ack_action_of(q, id) and 1 or 0, h and h.times or 0,
+  started, ack_action_of(q, id) and 1 or 0, h and h.times or 0, line,
 }

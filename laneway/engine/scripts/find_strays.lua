@@ -4,7 +4,7 @@
 -- KEYS   1: the queue
 -- ARGV   1: the key to look through: one of admin.CHECKED  2: cursor of the page  3: '1' to repair
 -- Returns the cursor of the next page ('0': this was the last one), then kind (replies.Stray), id, kind, id, ...
--- uses: base clock record moves
+-- uses: base clock record flow moves
 local PAGE = 500
 local LEASE_MS = 30000
 local SHORTEST_MEMBER = 11 -- of `held` and `tasks`; a shorter one is not ours
@@ -22,7 +22,7 @@ local function is_waiting_or_leased(id)
   for _, state in ipairs({ STATE_READY, STATE_SCHEDULED, STATE_LEASED, STATE_SET_ASIDE }) do
     if call('ZSCORE', q[state], id) then return true end
   end
-  return false
+  return call('HEXISTS', q.limited_in, id) == 1
 end
 
 -- Puts a message that is in no state back into one. If a worker may hold it, the worker keeps it until it acks it, or

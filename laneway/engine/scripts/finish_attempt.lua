@@ -3,7 +3,7 @@
 -- KEYS   1: the queue
 -- ARGV   1: ack action (replies.AckAction)  2: delay in ms  3: the outcome, for the journal  4: id  5: token
 -- Returns a code (replies.LeaseStatus); nothing is changed when the lease was lost
--- uses: base clock record moves
+-- uses: base clock record flow moves
 local q = names(KEYS[1])
 work_on_full_server(q)
 local action, delay = tonumber(ARGV[1]), tonumber(ARGV[2])

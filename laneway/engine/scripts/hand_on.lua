@@ -7,7 +7,7 @@
 --        dead letter  6: a log line for the journal, written the first time  then id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled (the message is deleted), BURIED
 --        when the message has become a dead letter
--- uses: base clock record moves
+-- uses: base clock record flow moves
 local MOST_OWNERS = 32 -- consumers that a message remembers; with more of them, it waits each time
 local q = names(KEYS[1])
 work_on_full_server(q)
@@ -50,7 +50,7 @@ local codes = for_each_lease(q, 7, function(id, deliveries, flags, score, token)
     write_event(q, EVENT_LOG, m.task, 'm', id, 'n', (attempts_of(q, id)), 'o', ARGV[6])
   end
   local due = due_after(m, h, token)
-  call('ZREM', q.leased, id)
+  end_lease(q, id)
   if deliveries > 1 then call('HSET', q.deliveries, id, pack_delivery(deliveries - 1, flags, score, ''))
   else call('HDEL', q.deliveries, id) end
   call('ZADD', q.scheduled, due, id)

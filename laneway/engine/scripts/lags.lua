@@ -5,6 +5,8 @@
 --        the number of events in the journal, the cursor of the first (nil: none). Two nils for a queue that is damaged
 -- uses: base record
 local function since_of(q, id, score)
+  local record = call('HEXISTS', q.ranks, id) == 1 and call('HGET', q.messages, id)
+  score = record and #record >= 8 and struct.unpack('>d', record) or score
   local since = math.floor((EPOCH_US + score % SPAN * TICK_US) / 1000)
   if call('HSTRLEN', q.messages, id) > LARGE then return since end -- to read it costs too much
   local m = load(q, id)

@@ -16,8 +16,9 @@ end
 
 for index = 1, #page, 2 do
   local id, at = page[index], tonumber(page[index + 1])
-  if state == STATE_HELD then id = id_of_member(id) end
-  if state == STATE_HELD or state == STATE_READY then at = false end
+  local untimed = state == STATE_HELD or state == STATE_LIMITED
+  if untimed then id = id_of_member(id) end
+  if untimed or state == STATE_READY then at = false end
   local value = call('HGET', q.deliveries, id)
   reply[#reply + 1] = id
   reply[#reply + 1] = stored(id)

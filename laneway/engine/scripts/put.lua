@@ -63,7 +63,7 @@ local function journal_full() return unread and unread >= journal_limit(q) end
 local function put_plain(index)
   local record = ARGV[index + 1]
   local flags, priority = string.byte(record, 1, 2)
-  if (flags ~= 0 and flags ~= BODY_KNOWN) or has_tasks or has_withdrawn then return false end
+  if (flags ~= 0 and flags ~= BODY_KNOWN) or has_tasks or has_withdrawn or limits.tenants then return false end
   if (max_size and size >= max_size) or journal_full() then return false end
   local id, score = string.sub(ARGV[index], 2), (9 - priority) * SPAN + sequence + 1
   if call('HSETNX', q.messages, id, struct.pack('>d', score) .. record) == 0 then return false end
@@ -83,7 +83,7 @@ local index = FIRST
 while index <= #ARGV and put_plain(index) do index = index + 2 end
 
 if index <= #ARGV then
-  -- uses: record moves
+  -- uses: record flow moves
   local function any_cancelled(ids)
     for _, id in ipairs(ids) do
       if call('HEXISTS', q.cancelled, id) == 1 then return true end
@@ -100,6 +100,7 @@ if index <= #ARGV then
     sequence = sequence + 1
     m.score = (9 - m.priority) * SPAN + sequence
     call('HSET', q.messages, m.id, struct.pack('>d', m.score) .. record)
+    give_rank(q, m, limits, sequence)
     if not large and #record > LARGE then note_large() end
     if m.task ~= m.id then
       call('ZADD', q.tasks, 0, task_member(m))

@@ -4,7 +4,7 @@
 -- ARGV   1: delay in ms  2: '1' when the delivery counts  then id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled (the message is deleted), BURIED
 --        when the message has reached its limit of deliveries
--- uses: base clock record moves
+-- uses: base clock record flow moves
 local q = names(KEYS[1])
 work_on_full_server(q)
 local now = math.floor(clock() / 1000)
@@ -26,7 +26,7 @@ local codes = for_each_lease(q, 3, function(id, deliveries, flags, score)
       return STATUS_BURIED
     end
   else deliveries = deliveries - 1 end
-  call('ZREM', q.leased, id)
+  end_lease(q, id)
   if deliveries > 0 then call('HSET', q.deliveries, id, pack_delivery(deliveries, flags, score, ''))
   else call('HDEL', q.deliveries, id) end
   enqueue(q, m, delay > 0 and now + delay, now)

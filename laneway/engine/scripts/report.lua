@@ -2,7 +2,7 @@
 -- KEYS   1: the queue
 -- ARGV   1: kind (journal.py)  2: the report  3: id  4: token
 -- Returns a code (replies.LeaseStatus): CANCELLED when the task was cancelled
--- uses: base clock record moves
+-- uses: base clock record flow moves
 local q = names(KEYS[1])
 work_on_full_server(q)
 local codes = for_each_lease(q, 3, function(id)

@@ -2,8 +2,8 @@
 -- KEYS   1: the queue
 -- ARGV   ids
 -- Returns one code (replies.LeaseStatus) per id: DUPLICATE when another task holds the uniqueness key now
--- uses: base clock record moves
-local q = names(KEYS[1])
+-- uses: base clock record flow moves
+local q, limits = names(KEYS[1])
 work_on_full_server(q)
 local us = clock()
 local now = math.floor(us / 1000)
@@ -31,6 +31,7 @@ local function requeue(id)
   m.score = (9 - m.priority) * SPAN + sequence
   call('HSET', q.messages, id, struct.pack('>d', m.score) .. string.sub(record, RECORD))
   if m.task ~= id then call('ZADD', q.tasks, 0, task_member(m)) end
+  give_rank(q, m, limits, sequence)
   write_event(q, EVENT_REQUEUE, m.task, 'm', id)
   hold_or_enqueue(q, m, now, false)
   requeued = requeued + 1

@@ -5,7 +5,7 @@
 --        3: the most attempts ('' for no limit)  4: id  5: token
 -- Returns a code (replies.LeaseStatus; CANCELLED: the task was cancelled and must not run), number of the attempt
 --        from 1 (EXHAUSTED: of the last one), id of the call that started the attempt before ('' for the first one)
--- uses: base clock record moves
+-- uses: base clock record flow moves
 local q = names(KEYS[1])
 work_on_full_server(q)
 local number, most, previous = 0, tonumber(ARGV[3]), ''

@@ -116,6 +116,16 @@ class Context:
         """
         raise TaskSnoozed(seconds, reason)
 
+    def limit_reached(self, limit: str, seconds: float, *, key: str = "", reason: str = "") -> NoReturn:
+        """End this attempt, and let nothing through this limit for `seconds` (at most a day); then run the task again.
+
+        For a service that answers 429: what it says with `Retry-After` holds for every task of the limit, on all
+        workers. `key`: for this key of the limit alone. It raises TaskSnoozed: the attempt does not count. Without the
+        delivery engine, the task alone waits.
+        """
+        self._platform.block_limit(limit, seconds, key=key)
+        raise TaskSnoozed(seconds, reason or f"the limit {limit} is reached")
+
     def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call `work(*args, **kwargs)` once and store its result; a later attempt gets the stored result instead.
 

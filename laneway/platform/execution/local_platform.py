@@ -49,6 +49,15 @@ class Submitted:
     options: SubmitOptions
 
 
+@dataclass(frozen=True)
+class LimitReached:
+    """A call of `ctx.limit_reached`."""
+
+    limit: str
+    seconds: float
+    key: str
+
+
 @dataclass
 class Record:
     """What the task did, over all its attempts."""
@@ -57,6 +66,7 @@ class Record:
     log: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     steps: dict[str, Any] = field(default_factory=dict[str, Any])
     submitted: list[Submitted] = field(default_factory=list[Submitted])
+    limits_reached: list[LimitReached] = field(default_factory=list[LimitReached])
 
 
 class LocalPlatform:
@@ -81,6 +91,10 @@ class LocalPlatform:
         self.steps = _Steps(record.steps)
         self.tasks = _Tasks(settings, record.submitted, on_submit)
         self.cancellation_watchdog = _NoWatchdog()
+
+    def block_limit(self, name: str, seconds: float, *, key: str) -> None:
+        """Note that a limit was reached."""
+        self.record.limits_reached.append(LimitReached(name, seconds, key))
 
     def __getattr__(self, name: str) -> Any:
         if self._behind is None:

@@ -67,6 +67,7 @@ class QueueLimits:
             per_seconds=request.per_seconds,
             max_in_flight=request.max_in_flight,
             paused=request.paused,
+            max_wait_seconds=request.max_wait_seconds,
         )
         with self._database.transaction() as session:
             before = queries.find(session, queue)
@@ -89,10 +90,8 @@ class QueueLimits:
 
     def _set_paused(self, queue: str, *, paused: bool) -> QueueLimitsResponse:
         now = self.of(queue)
-        return self.put(
-            queue,
-            LimitsRequest(rate=now.rate, per_seconds=now.per_seconds, max_in_flight=now.max_in_flight, paused=paused),
-        )
+        kept = now.model_dump(include=set(LimitsRequest.model_fields) - {"paused"})
+        return self.put(queue, LimitsRequest(**kept, paused=paused))
 
     def _stats(self) -> dict[str, QueueStats]:
         try:
@@ -115,7 +114,8 @@ def _check_declared(queue: str) -> None:
 
 
 def _rate_limit(row: QueueLimit) -> RateLimit:
-    return RateLimit(rate=row.rate, per_seconds=row.per_seconds, max_in_flight=row.max_in_flight, paused=row.paused)
+    values = {name: getattr(row, name) for name in RateLimit.__dataclass_fields__}
+    return RateLimit(**values)
 
 
 def _response(queue: str, row: QueueLimit | None, stats: QueueStats | None) -> QueueLimitsResponse:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from laneway.engine import QueueStats
+from laneway.engine import Limits, QueueStats
 
 _MICROSECONDS = 1_000_000
 BURST_SECONDS = 0.1
@@ -23,6 +23,13 @@ class RateLimit:
     max_in_flight: int | None = None
     """Tasks that workers may hold at the same time."""
     paused: bool = False
+    max_wait_seconds: float | None = None
+    """Tasks that have waited for longer go before all priorities."""
+
+    @property
+    def max_wait_ms(self) -> int | None:
+        """The longest wait in milliseconds."""
+        return None if self.max_wait_seconds is None else round(self.max_wait_seconds * 1000)
 
     @property
     def per_second(self) -> float | None:
@@ -34,17 +41,20 @@ class RateLimit:
         """The number of tasks that may start at once."""
         return max(1, math.floor((self.per_second or 0) * BURST_SECONDS))
 
+    @property
+    def for_engine(self) -> Limits:
+        """The limits in the engine's terms."""
+        return Limits(
+            rate=self.per_second, burst=self.burst, max_in_flight=self.max_in_flight, max_wait_ms=self.max_wait_ms
+        )
+
     def holds(self, stats: QueueStats) -> bool:
         """True when the broker enforces exactly these limits."""
         limits = stats.limits
         interval = None if self.per_second is None else max(1, round(_MICROSECONDS / self.per_second))
         burst = None if interval is None else self.burst
-        return (stats.paused, limits.get("interval"), limits.get("burst"), limits.get("max_in_flight")) == (
-            self.paused,
-            interval,
-            burst,
-            self.max_in_flight,
-        )
+        found = tuple(limits.get(name) for name in ("interval", "burst", "max_in_flight", "max_wait"))
+        return (stats.paused, *found) == (self.paused, interval, burst, self.max_in_flight, self.max_wait_ms)
 
 
 def paused_reason(stats: QueueStats) -> str | None:

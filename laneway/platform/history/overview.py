@@ -164,7 +164,7 @@ def _sizes(name: str, counts: dict[tuple[str, str], int], stats: QueueStats | No
         "waiting": accepted + stats.ready + stats.set_aside,
         "running": stats.leased,
         "scheduled": stats.scheduled,
-        "held": stats.held,
+        "held": stats.held + stats.limited,
         "oldest_at": oldest,
         "oldest_seconds": None if oldest is None else max(0, int((now - oldest).total_seconds())),
     }

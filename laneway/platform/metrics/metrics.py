@@ -145,6 +145,7 @@ def _queue(stats: QueueStats, lags: QueueLags, *, now: float) -> QueueReading:
             "waiting": stats.ready,
             "scheduled": stats.scheduled,
             "held": stats.held,
+            "limited": stats.limited,
             "running": stats.leased,
             "set_aside": stats.set_aside,
         },

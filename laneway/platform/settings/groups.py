@@ -9,12 +9,14 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import Field, PrivateAttr, SecretStr, model_validator
 
 from laneway.platform.payload_store import PayloadStore, use_store
+from laneway.platform.queues import LANE_WEIGHTS, Lane
 from laneway.platform.sealing import Sealer, use_for_all
 from laneway.platform.settings.base import Group, Port, absolute, secret_bytes
 from laneway.platform.settings.plaintext import database_gets_password, is_loopback, sends_password_to
 from laneway.platform.settings.signing_key import signing_key
 from laneway.platform.settings.stored_secret import stored_secret
 
+LANE_WEIGHTS_PATTERN = r"^(high|medium|low)=([1-9]\d?|100)(,(high|medium|low)=([1-9]\d?|100)){0,2}$"
 BROKER_PASSWORD = "broker-password"  # noqa: S105 - the name of a file
 """The file in `DATA_DIR` with the password of the embedded Valkey."""
 
@@ -149,6 +151,14 @@ class TaskSettings(Group):
     """Seconds for which workers hand on a task that they do not know. Then it is a dead letter."""
     lease_seconds: float = Field(15, alias="TASK_LEASE_SECONDS", ge=3, le=300)
     """Seconds after which other workers take over the tasks of a silent worker."""
+    lanes: Literal["weighted", "strict"] = Field("weighted", alias="LANE_ORDER")
+    """`weighted`: the lanes share a worker by `LANE_WEIGHTS`. `strict`: a lane waits while a higher one has work."""
+    lane_weights: str = Field("high=6,medium=3,low=1", alias="LANE_WEIGHTS", pattern=LANE_WEIGHTS_PATTERN)
+    """The share of each lane in a worker that has work of all of them: numbers from 1 to 100."""
+    labels: str = Field("", alias="WORKER_LABELS")
+    """What the workers of this machine have, separated by commas, such as `gpu,eu`: a task that needs a label waits for
+    a worker that has it. `laneway worker --label gpu` sets it for one worker.
+    """
     encryption: Literal["declared", "all"] = Field("declared", alias="TASK_ENCRYPTION")
     """`declared`: the payloads, results and steps of the tasks that are declared with `encrypted=True` are encrypted in
     the database and in the broker. `all`: those of every task, the inputs and outputs of workflows, and the bodies
@@ -175,6 +185,17 @@ class TaskSettings(Group):
         """Store large payloads at the address of the settings."""
         self._payload_store = PayloadStore(self.payload_storage, above=self.payload_stored_above)
         use_store(self._payload_store)
+
+    @property
+    def weights_of_lanes(self) -> dict[Lane, int]:
+        """`LANE_WEIGHTS` by lane."""
+        pairs = (pair.split("=") for pair in self.lane_weights.split(","))
+        return LANE_WEIGHTS | {Lane(name): int(weight) for name, weight in pairs}
+
+    @property
+    def worker_labels(self) -> tuple[str, ...]:
+        """`WORKER_LABELS`, one by one."""
+        return tuple(label.strip() for label in self.labels.split(",") if label.strip())
 
     @property
     def payload_store(self) -> PayloadStore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from types import NoneType, UnionType
@@ -16,11 +16,12 @@ import structlog
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
-from laneway.engine import Durability, Unique, UniqueMode
+from laneway.engine import Durability, InvalidMessage, Unique, UniqueMode
 from laneway.platform import clock, tracing
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox, task_events, task_runs
 from laneway.platform.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
+from laneway.platform.flow.task_flow import FLOW, FlowOptions, flow_of
 from laneway.platform.history.adoption import POSITIONAL, fingerprint
 from laneway.platform.payload_store import STORED
 from laneway.platform.queues import Priority
@@ -74,6 +75,8 @@ class SubmitOptions:
     """None: the number of the task's declaration, or TASK_MAX_RETRIES."""
     time_limit: float | None = None
     """An attempt is stopped after this time. None: TASK_SOFT_TIME_LIMIT."""
+    flow: FlowOptions = field(default_factory=FlowOptions)
+    """Its tenant, weight and deadline, if they are not those of the task's declaration."""
     durability: Durability = Durability.MEMORY
     """Where the message must be stored before the task counts as queued."""
 
@@ -122,7 +125,7 @@ def row_of(
     digest = fingerprint(spec.name, data)
     if sealed and settings.sealer.seals(spec):
         data, digest = settings.sealer.payload(spec, data), settings.sealer.keyed_digest(digest)
-    kept = _stored_options(options)
+    kept = _stored_options(options) | _stored_flow(spec, payload, options, now)
     if (spans := tracing.active) is not None:
         kept[CARRIER] = spans.carrier(spec.name)
     return {
@@ -258,11 +261,11 @@ def _none_is_default(payload: type[BaseModel]) -> bool:
     while waiting:
         model = waiting.pop()
         seen.add(model)
-        for field in model.model_fields.values():
-            is_none = field.default is None and field.default_factory is None
-            if not is_none and _allows_none(field.annotation):
+        for each in model.model_fields.values():
+            is_none = each.default is None and each.default_factory is None
+            if not is_none and _allows_none(each.annotation):
                 return False
-            waiting += _models_in(field.annotation) - seen
+            waiting += _models_in(each.annotation) - seen
     return True
 
 
@@ -294,6 +297,14 @@ def _stored_options(options: SubmitOptions) -> dict[str, Any]:
     if options.time_limit is not None:
         stored["time_limit"] = options.time_limit
     return stored
+
+
+def _stored_flow(spec: TaskSpec, payload: Payload, options: SubmitOptions, now: datetime) -> dict[str, Any]:
+    try:
+        flow = flow_of(spec.flow, payload, options.flow, now=_after(now, options.delay) or now)
+    except InvalidMessage as error:
+        raise InvalidPayload(spec.name, [str(error)]) from None
+    return {} if flow is None else {FLOW: flow}
 
 
 def _first_given(*numbers: int | None) -> int:

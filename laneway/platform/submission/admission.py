@@ -15,6 +15,7 @@ from laneway.platform.access.quota_errors import BrokerMemoryFull
 from laneway.platform.access.quotas import Quotas
 from laneway.platform.broker import Broker
 from laneway.platform.errors import BrokerUnavailable
+from laneway.platform.flow.task_flow import FLOW
 from laneway.platform.payload_store import PayloadStore
 from laneway.platform.submission.acceptance import Row, payload_bytes
 
@@ -32,14 +33,18 @@ class Admission:
     def __init__(self, broker: Broker, quotas: Quotas | None = None, *, store: PayloadStore | None = None) -> None:
         """`store`: where large payloads lie, which take no memory of the broker. None: nowhere."""
         self._quotas, self._memory, self._store = quotas, BrokerMemory(broker), store or PayloadStore()
+        self._broker = broker
 
     def admit(self, rows: Sequence[Row], *, inside: bool = False) -> None:
         """Let these rows in, whose payloads are not in the storage yet.
 
         `inside`: the platform goes on with its work, unless a request is behind it.
 
-        Raises BrokerMemoryFull, QuotaExceeded, OverQuota. Nothing is stored then.
+        Raises BrokerMemoryFull, QuotaExceeded, OverQuota; without the engine Unsupported, for a row with limits,
+        labels, a tenant or a deadline. Nothing is stored then.
         """
+        if any(FLOW in row["options"] for row in rows):
+            self._broker.require_engine("limits, labels, tenants and deadlines of tasks")
         caller = current_caller()
         if inside and caller.request_id is None:
             return

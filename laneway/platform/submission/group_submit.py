@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from laneway.engine import Durability
-from laneway.platform.broker import Broker, seconds_until_due
+from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.session import Database
 from laneway.platform.errors import DatabaseUnavailable
+from laneway.platform.put_conditions import seconds_until_due
 from laneway.platform.submission.acceptance import Row, accept_many
 from laneway.schemas.task import TaskHandle
 

@@ -24,7 +24,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
-from laneway.platform.broker import Broker, seconds_until_due
+from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox as queries
 from laneway.platform.db.queries import task_events, task_runs
@@ -43,6 +43,7 @@ from laneway.platform.errors import (
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
+from laneway.platform.put_conditions import seconds_until_due
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from laneway.engine import Durability, UniqueMode
+from laneway.platform.flow.task_flow import FlowOptions
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.platform.submission.acceptance import SubmitOptions
@@ -29,6 +30,7 @@ def submit_options(request: TaskRequest) -> SubmitOptions:
         unique=unique.key if unique else None,
         unique_seconds=unique.seconds if unique else 0,
         unique_mode=_MODES[unique.until if unique else UniqueFor.DONE],
+        flow=FlowOptions(tenant=request.tenant, weight=request.weight, deadline=request.deadline),
         durability=Durability(request.durability.value),
     )
 

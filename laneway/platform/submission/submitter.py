@@ -11,7 +11,7 @@ from typing import Any
 
 from laneway.engine import Durability
 from laneway.platform import clock
-from laneway.platform.broker import Broker, seconds_until_due
+from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
@@ -26,6 +26,7 @@ from laneway.platform.errors import (
     Unsupported,
 )
 from laneway.platform.logging import logger
+from laneway.platform.put_conditions import seconds_until_due
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import (

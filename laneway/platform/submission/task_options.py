@@ -11,8 +11,10 @@ from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, TypeAd
 from typing_extensions import TypedDict  # pydantic cannot read that of Python 3.11
 
 from laneway.engine import Durability, UniqueMode
+from laneway.engine.flow_fields import MAX_WEIGHT
 from laneway.platform import clock
 from laneway.platform.errors import PermanentError
+from laneway.platform.flow.task_flow import FlowOptions
 from laneway.platform.queues import Priority
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.schemas.history import A_YEAR, Tag
@@ -77,6 +79,12 @@ class TaskOptions(TypedDict, total=False):
     """How often a failed task runs again. Default: that of the declaration."""
     time_limit: Annotated[float, Field(gt=0)]
     """An attempt is stopped after so many seconds. Default: TASK_SOFT_TIME_LIMIT."""
+    tenant: Text
+    """Instead of that of the declaration: tenants of a queue take turns."""
+    weight: Annotated[int, Field(ge=1, le=MAX_WEIGHT)]
+    """The tenant's share of the queue. Default: 1."""
+    deadline: Seconds
+    """Within this time from its due time the task should run; earlier deadlines go first. Not for tasks of tenants."""
     durability: Durability
     """Where the message must be stored before the submission returns."""
     session: AnySession
@@ -116,7 +124,12 @@ def submit_options(options: TaskOptions) -> SubmitOptions:
         values["priority"] = Priority[priority.upper()] if isinstance(priority, str) else priority
     if "retries" in options:
         values["max_retries"] = options["retries"]
-    return SubmitOptions(**values, tags=tuple(options.get("tags", ())))
+    flow = FlowOptions(
+        tenant=options.get("tenant"),
+        weight=options.get("weight", 1),
+        deadline=_seconds(options["deadline"]) if "deadline" in options else None,
+    )
+    return SubmitOptions(**values, flow=flow, tags=tuple(options.get("tags", ())))
 
 
 @cache

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from laneway.engine import QueueStats
-from laneway.engine.admin import MessageInfo
+from laneway.engine import LimitUse, QueueStats
+from laneway.engine.admin_replies import MessageInfo
 from laneway.engine.replies import MessageState
 from laneway.platform.db.models import TaskRun
 from laneway.platform.flow.rate_limits import in_flight_reason, paused_reason, rate_reason
@@ -93,11 +93,23 @@ def _of_message(message: MessageInfo, facts: Facts) -> Iterator[Cause]:
             detail=_holder_detail(facts.holder, now=facts.now) if facts.holder else None,
             task_id=message.behind,
         )
+    elif message.state is MessageState.LIMITED:
+        yield _at_limit(message)
     elif message.handed_on:
         yield Cause(
             kind=CauseKind.KNOWING_WORKER,
             text=f"a worker that knows the task and its fields; handed on so far: {message.handed_on}",
         )
+
+
+def _at_limit(message: MessageInfo) -> Cause:
+    waits_for = message.waits_for
+    if not isinstance(waits_for, LimitUse):
+        labels = ", ".join(waits_for or ())
+        return Cause(kind=CauseKind.LABELS, text=f"a worker with the labels {labels}")
+    key = f", counted for {waits_for.key!r}" if waits_for.key else ""
+    detail = "`laneway limits list` shows what it lets through, and what has it now"
+    return Cause(kind=CauseKind.LIMIT, text=f"the limit {waits_for.name!r}{key}: it is used up", detail=detail)
 
 
 def _of_limits(stats: QueueStats, *, now: datetime) -> Iterator[Cause]:

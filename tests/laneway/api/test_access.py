@@ -73,6 +73,7 @@ def expected_scope(method: str, path: str) -> str:
         ("/api/leads", "leads"),
         ("/api/callbacks", Scope.WEBHOOKS),
         ("/webhooks", Scope.WEBHOOKS),
+        ("/limits", Scope.READ if method == "GET" else Scope.QUEUES),
         ("/schedules", Scope.READ if method == "GET" else Scope.SCHEDULES),
     ):
         if path.startswith(beginning):

@@ -166,6 +166,17 @@ def no_destination(_api: Api) -> dict[str, Any]:
     return {}
 
 
+@audited("PUT /limits/{name}", "limit.set")
+def task_limit(_api: Api) -> dict[str, Any]:
+    return {"name": "task:cleanup_old_data_task", "json": {"max_running": 2}}
+
+
+@audited("DELETE /limits/{name}", "limit.remove")
+def set_limit(api: Api) -> dict[str, Any]:
+    assert api.http.put("/limits/task:cleanup_old_data_task", json={"rate": 5}).status_code == 200
+    return {"name": "task:cleanup_old_data_task"}
+
+
 SWEEP = {"task": "cleanup_old_data_task", "cron": "0 3 * * *"}
 
 

@@ -24,7 +24,11 @@ _HASHES = (
     "attempts",
     "ack_actions",
     "handed_on",
+    "limited_in",
+    "ranks",
+    "slots",
 )
+_INTERNAL_LIMITS = (b"ranks", b"tenants", b"slots", b"lines")
 
 
 def server_dump(engine: Engine, name: str) -> dict[str, Any]:
@@ -40,6 +44,11 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
         "held": [_id_of_member(member) for member, _ in raw["held"]],
         "heads": {head.decode(): unpack_id(id) for head, id in raw["heads"]},
         "leased": _ids_and_times(raw["leased"]),
+        "limited": [_id_of_member(member) for member, _ in raw["limited"]],
+        "limited_in": {unpack_id(id) for id, _ in raw["limited_in"]},
+        "lines": {line.decode(): int(float(at)) for line, at in raw["lines"]},
+        "ranks": {unpack_id(id): int(rank) for id, rank in raw["ranks"]},
+        "slots": {unpack_id(id) for id, _ in raw["slots"]},
         "deliveries": {unpack_id(id): int.from_bytes(value[:2], "big") for id, value in raw["deliveries"]},
         "dead": _ids_and_times(raw["dead"]),
         "dead_info": {unpack_id(id): _dead_info(value) for id, value in raw["dead_info"]},
@@ -50,7 +59,7 @@ def server_dump(engine: Engine, name: str) -> dict[str, Any]:
         "withdrawn": {unpack_id(task): int(version) for task, version in raw["withdrawn"]},
         "sequence": counters.pop("sequence", 0),
         "counters": counters,
-        "limits": {field.decode(): int(value) for field, value in raw["limits"]},
+        "limits": {field.decode(): int(value) for field, value in raw["limits"] if field not in _INTERNAL_LIMITS},
         "attempts": {unpack_id(id): struct.unpack(">HB", value[:3]) for id, value in raw["attempts"]},
         "ack_actions": {unpack_id(id): struct.unpack(">Bd", value) for id, value in raw["ack_actions"]},
         "handed_on": {unpack_id(id): struct.unpack(">dHH", value[:12]) for id, value in raw["handed_on"]},
@@ -69,6 +78,11 @@ def model_dump(q: ModelQueue) -> dict[str, Any]:
         "held": [m.id for m in q.in_states(MessageState.HELD)],
         "heads": {m.message.key: m.id for m in messages if m.message.key and m.is_head},
         "leased": [(m.id, m.at) for m in q.in_states(MessageState.LEASED)],
+        "limited": [m.id for m in q.in_states(MessageState.LIMITED)],
+        "limited_in": {m.id for m in q.in_states(MessageState.LIMITED)},
+        "lines": {"\0".join(line): at for line, at in q.lines.items()},
+        "ranks": {m.id: m.rank for m in messages if m.rank is not None},
+        "slots": {m.id for m in messages if m.slots},
         "deliveries": {
             m.id: m.deliveries
             for m in messages
@@ -108,12 +122,16 @@ def assert_same(engine: Engine, name: str, q: ModelQueue) -> dict[str, Any]:
     for part, value in expected.items():
         assert real[part] == value, f"{name}.{part}: server {real[part]} is not {value}"
     timed = [id for id, _ in (*real["scheduled"], *real["leased"], *real["dead"])]
-    assert sorted(timed + real["ready"] + real["held"]) == sorted(real["messages"]), "each message is in one state"
+    assert sorted(timed + real["ready"] + real["held"] + real["limited"]) == sorted(real["messages"]), (
+        "each message is in one state"
+    )
     ended = sum(real["counters"].get(end, 0) for end in ("acked", "cancelled", "purged", "discarded", "forgotten"))
     assert list(engine.find_strays(name)) == [], "no message is in no state, and no reference leads nowhere"
     accepted = real["counters"].get("put", 0)
     assert accepted == len(real["messages"]) + ended, "each accepted message is in the queue or accounted for"
-    assert len(q.in_states(*WAITING)) == len(real["scheduled"]) + len(real["ready"]) + len(real["held"])
+    assert len(q.in_states(*WAITING)) == len(real["scheduled"]) + len(real["ready"]) + len(
+        real["held"] + real["limited"]
+    )
     return real
 
 
@@ -132,7 +150,7 @@ def assert_expiring(engine: Engine, name: str, *, expires: bool) -> None:
 
 def _read_keys(engine: Engine, name: str) -> dict[str, list[tuple[bytes, bytes]]]:
     """Fields and values of each hash, members and scores of each sorted set."""
-    parts = [part for part in NAMES if part not in ("wakeup", "journal")]
+    parts = [part for part in NAMES if part not in ("wakeup", "journal", "label_lines")]
     commands = [
         ("HGETALL", engine.keys.key(name, part))
         if part in _HASHES
@@ -180,6 +198,7 @@ def _comparable(message: Any, id: str) -> tuple[Any, ...]:
         message.unique,
         message.max_deliveries,
         message.body_known,
+        message.flow,
         id,
     )
 

@@ -14,75 +14,46 @@ from laneway.engine import (
     Delivery,
     Engine,
     EventKind,
+    Flow,
     HandOn,
     Lease,
     Limits,
     Message,
     MessageInfo,
     MessageState,
+    NamedLimit,
     PutCode,
     RoundRobin,
-    Unique,
-    UniqueMode,
     UnknownMessage,
 )
 from tests.laneway.engine.clock import CLOCK_LUA, set_clock
 from tests.laneway.engine.dump import assert_expiring, assert_same, put_detail, server_dump
 from tests.laneway.engine.ledger import Ledger
+from tests.laneway.engine.machine_values import (
+    ONE,
+    START_MS,
+    ack_actions,
+    delays,
+    journal_sizes,
+    limits,
+    messages,
+    named_limits,
+    plain_messages,
+    queues,
+    tasks,
+    versions,
+)
 from tests.laneway.engine.model import Model
 from tests.laneway.engine.model_queue import ModelMessage
 
 QUEUES = ("a", "b")
-START_US = 1_790_000_000_000_000
+START_US = START_MS * 1000
 LEASE_MS = 1_000
+LABELS = ((), (), ("gpu", "x"))
+KEPT_LIMITS = ("paused", "journal", "handed_on", "task_limits")
 HAND_ON = HandOn(longest=6, reason="unregistered", error="No worker knows the task.", note='{"text": "handed on"}')
-IDS = ("0b8a1c1e-6f4e-4b0e-9f8e-2c5d2f2b7a11", "sixteen-letters!", "t3", "t4")
 FencedDelivery: TypeAlias = tuple[Delivery, int]
 """A delivery, and the number of the fetch that leased it: the model's fence."""
-
-# The domains are small, so that calls meet on the same messages.
-queues = st.sampled_from(("a", "a", "a", "b"))
-tasks = st.sampled_from((IDS[0], IDS[0], IDS[0], *IDS[1:]))
-uniques = st.builds(
-    Unique,
-    key=st.sampled_from(("u1", "u1", "u2")),
-    mode=st.sampled_from(UniqueMode),
-    ttl_ms=st.sampled_from((0, 700, 3_000)),
-).map(lambda unique: replace(unique, ttl_ms=unique.ttl_ms or 700) if unique.mode is UniqueMode.FOR_TIME else unique)
-messages = st.builds(
-    Message,
-    task_id=st.one_of(tasks, tasks, tasks, st.uuids().map(str)),
-    name=st.sampled_from(("", "app.work")),
-    body=st.binary(max_size=4),
-    id=st.sampled_from((None, None, None, "m1", "m2")),
-    priority=st.sampled_from((0, 0, 4, 9)),
-    key=st.sampled_from((None, "k1", "k1", "k2")),
-    unique=st.one_of(st.none(), uniques),
-    max_deliveries=st.none() | st.sampled_from((1, 2)),
-    body_known=st.booleans(),
-)
-plain_messages = st.builds(
-    Message,
-    task_id=st.uuids().map(str),
-    body=st.sampled_from((b"", b"body")),
-    priority=st.sampled_from((0, 0, 4, 9)),
-    body_known=st.booleans(),
-)
-delays = st.sampled_from((None, None, None, -500, 0, 400, 1_500))
-versions = st.sampled_from((None, 1, 1_800_000_000_000_001, 1_800_000_000_000_002))
-journal_sizes = st.sampled_from((None, 0, 8, 40, 40, 40))
-ack_actions = st.sampled_from(AckAction)
-limits = st.builds(
-    Limits,
-    max_size=st.sampled_from((None, None, 6)),
-    max_in_flight=st.sampled_from((None, None, 3)),
-    rate=st.sampled_from((None, None, None, 0.7, 3.0)),
-    burst=st.sampled_from((1, 2)),
-    max_deliveries=st.none() | st.just(2),
-    dead_max=st.none() | st.just(2),
-    dead_age_ms=st.none() | st.just(2_000),
-    expires_ms=st.none() | st.just(3_600_000),
-)
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -90,12 +61,13 @@ class EngineMachine(RuleBasedStateMachine):
 
     pool: ConnectionPool
 
-    @initialize(journal_a=journal_sizes, journal_b=journal_sizes)
-    def start(self, journal_a: int | None, journal_b: int | None) -> None:
+    @initialize(journal_a=journal_sizes, journal_b=journal_sizes, strict=st.booleans())
+    def start(self, journal_a: int | None, journal_b: int | None, strict: bool) -> None:
         self.engine = Engine(self.pool, clock=CLOCK_LUA)
         self.engine.runner.call("FLUSHDB")
         self.model = Model()
-        self.round_robin, self.model_round_robin = RoundRobin({"a": 2, "b": 1}), RoundRobin({"a": 2, "b": 1})
+        weights, classes = {"a": 2, "b": 1}, {"a": 2, "b": 1} if strict else None
+        self.round_robin, self.model_round_robin = (RoundRobin(weights, classes=classes) for _ in range(2))
         self.leases: list[FencedDelivery] = []
         self.calls: dict[Lease, bytes] = {}
         self.ledgers: dict[str, Ledger] = {}
@@ -129,7 +101,6 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(queue=queues, batch=st.lists(plain_messages, min_size=1, max_size=4))
     def put_plain(self, queue: str, batch: list[Message]) -> None:
-        """Put messages that the script handles on its fast path."""
         self.put(queue, [(message, None) for message in batch])
 
     @rule(queue=queues, batch=st.lists(messages, min_size=1, max_size=3), spare=st.sampled_from((-0.9, 0.0, 0.9)))
@@ -138,10 +109,13 @@ class EngineMachine(RuleBasedStateMachine):
         late = [(PutCode.TOO_LATE, message.id or message.task_id) for message in batch]
         assert [(put.code, put_detail(put)) for put in results] == (late if spare < 0 else self.model.put(queue, batch))
 
-    @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)))
-    def fetch(self, n: int, lease_ms: int) -> None:
+    @rule(
+        n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)), labels=st.sampled_from(((), (), ("gpu", "x")))
+    )
+    def fetch(self, n: int, lease_ms: int, labels: tuple[str, ...] = ()) -> None:
+        self.round_robin.labels = ",gpu,x," if labels else ""
         batch = self.engine.fetch(self.round_robin, n, lease_ms=lease_ms)
-        expected = self.model.fetch(self.model_round_robin, n, lease_ms)
+        expected = self.model.fetch(self.model_round_robin, n, lease_ms, labels)
         assert [(d.queue, d.id, d.deliveries) for d in batch.deliveries] == [lease[:3] for lease in expected]
         assert self.round_robin.position == self.model_round_robin.position
         assert batch.again_at == self.model.again_at(self.model_round_robin)
@@ -194,7 +168,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), queue=queues, batch=st.lists(messages, min_size=1, max_size=3))
     def run_attempts(self, data: st.DataObject, queue: str, batch: list[Message]) -> None:
-        """Run whole attempts: chance alone combines their parts too rarely."""
+        """Chance alone combines the parts of attempts too rarely."""
         if not self._held_leases():
             self.pause(queue, False)
             self.put(queue, [(message, None) for message in batch])
@@ -312,9 +286,41 @@ class EngineMachine(RuleBasedStateMachine):
     def limit(self, queue: str, limits: Limits) -> None:
         self.engine.limit(queue, limits)
         model_limits = self.model.queue(queue).limits
-        kept = {name: model_limits[name] for name in ("paused", "journal", "handed_on") if name in model_limits}
+        kept = {
+            name: model_limits[name]
+            for name in ("paused", "journal", "handed_on", "task_limits")
+            if name in model_limits
+        }
         model_limits.clear()
         model_limits.update({name: value for name, value in limits.fields().items() if value is not None} | kept)
+
+    @rule(name=st.sampled_from(("l1", "l1", "l2", "task:app.work")), limit=st.none() | named_limits, on=st.booleans())
+    def set_named_limit(self, name: str, limit: NamedLimit | None, on: bool) -> None:
+        self.engine.set_named_limit(name, limit)
+        self.model.set_named_limit(name, limit)
+        self.engine.limit_task_names("a", on=on)
+        model_limits = self.model.queue("a").limits
+        model_limits.pop("task_limits", None)
+        model_limits |= {"task_limits": 1} if on else {}
+
+    @rule(data=st.data(), queue=queues, batch=st.lists(messages, min_size=2, max_size=4), limit=named_limits)
+    def work_at_a_limit(self, data: st.DataObject, queue: str, batch: list[Message], limit: NamedLimit) -> None:
+        """Let messages wait for a limit until others have ended."""
+        self.set_named_limit("l1", limit, False)
+        for name in QUEUES:
+            self.pause(name, False)
+        self.put(queue, [(replace(message, key=None, flow=Flow(limits=(ONE,))), None) for message in batch])
+        for _ in range(3):
+            self.fetch(5, LEASE_MS)
+            for delivery, fence in self._held_leases():
+                if data.draw(st.booleans()):
+                    assert self.engine.ack([delivery]) == [self.model.ack(delivery.queue, delivery.id, fence)]
+            self.move_time(data.draw(st.sampled_from((1, 400, 1_000))))
+
+    @rule(name=st.sampled_from(("l1", "l2")), key=st.sampled_from(("", "x")), seconds=st.sampled_from((0.3, 2.0)))
+    def block_limit(self, name: str, key: str, seconds: float) -> None:
+        self.engine.block_limit(name, seconds, key=key)
+        self.model.block_limit(name, seconds, key)
 
     @rule(queue=queues)
     def purge(self, queue: str) -> None:
@@ -357,10 +363,9 @@ class EngineMachine(RuleBasedStateMachine):
                     ledger.assert_agrees(real)
 
     def _assert_info(self, info: MessageInfo, m: ModelMessage) -> None:
-        """Compare what `find` and `peek` both tell."""
-        timed = m.state not in (MessageState.READY, MessageState.HELD)
+        timed = m.state not in (MessageState.READY, MessageState.HELD, MessageState.LIMITED)
         assert (info.stored.id, info.state, info.deliveries) == (m.id, m.state, m.deliveries)
-        assert info.at == (m.at if timed else None)
+        assert info.at == (m.at if timed else info.at if m.state is MessageState.LIMITED else None)
         dead_info = info.dead_info and (info.deliveries, info.dead_info.reason, info.dead_info.error)
         assert dead_info == (m.dead_info if m.state is MessageState.DEAD else None)
 
@@ -386,7 +391,6 @@ class EngineMachine(RuleBasedStateMachine):
         ]
 
     def _draw_leases(self, data: st.DataObject) -> list[FencedDelivery]:
-        """Draw leases, some of which may have been lost long ago; no message twice."""
         recent = self.leases[-12:]
         chosen = data.draw(st.lists(st.sampled_from(range(len(recent))), unique=True, max_size=4))
         picked: dict[tuple[str, str], FencedDelivery] = {}

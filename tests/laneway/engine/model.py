@@ -55,11 +55,14 @@ class Model(ModelAdmin):
             if not holder:
                 q.hold_unique(message, self.now)
         m = ModelMessage(id, message, sequence)
+        self.give_rank(q, m)
         q.write_event(EventKind.PUT, m, stored=m.in_journal)
         self.hold_or_enqueue(q, m, continues=bool(others))
         return PutCode.ACCEPTED, id
 
-    def fetch(self, round_robin: RoundRobin, n: int, lease_ms: int) -> list[tuple[str, str, int, int]]:
+    def fetch(
+        self, round_robin: RoundRobin, n: int, lease_ms: int, labels: tuple[str, ...] = ()
+    ) -> list[tuple[str, str, int, int]]:
         """Queue, id, deliveries and fence of each message that is leased."""
         self.fence += 1
         available: dict[str, float] = {}
@@ -67,13 +70,20 @@ class Model(ModelAdmin):
             q = self.queue(name)
             self.reclaim_expired(q)
             self.make_due_ready(q)
+            self.open_lines(q, n, labels)
+            self.advance_old(q, n)
+        for name in round_robin.queues:
+            q = self.queue(name)
             available[name] = min(self.allowance(q), len(q.in_states(MessageState.READY)))
         order = self._take_turns(round_robin, available, n)
-        leased = {name: self.lease(self.queue(name), order.count(name), lease_ms) for name in round_robin.queues}
-        return [(name, *leased[name].pop(0)) for name in order]
+        leased = {
+            name: self.lease(self.queue(name), order.count(name), lease_ms, labels) for name in round_robin.queues
+        }
+        return [(name, *leased[name].pop(0)) for name in order if leased[name]]
 
     def _take_turns(self, round_robin: RoundRobin, available: dict[str, float], n: int) -> list[str]:
         order: list[str] = []
+        classes = dict(zip(round_robin.queues, round_robin._classes, strict=False))
         one_queue_has_work = sum(1 for count in available.values() if count) == 1
         while len(order) < n and any(available.values()):
             if one_queue_has_work:
@@ -81,7 +91,8 @@ class Model(ModelAdmin):
             else:
                 name = round_robin.queues[round_robin.cycle[round_robin.position] - 1]
                 round_robin.position = (round_robin.position + 1) % len(round_robin.cycle)
-            if available[name]:
+            lowest = min((classes.get(name, 0) for name, count in available.items() if count), default=0)
+            if available[name] and classes.get(name, 0) == lowest:
                 available[name] -= 1
                 order.append(name)
         return order
@@ -95,6 +106,7 @@ class Model(ModelAdmin):
             if ready and self.allowance(q):
                 times.append(self.now)
             times += [m.at for m in q.in_states(MessageState.LEASED)]
+            times += q.lines.values()
             times += [m.at if m.at > self.now else self.due_here(m) for m in q.in_states(MessageState.SCHEDULED)]
             if ready and "interval" in limits and not limits.get("paused"):
                 interval, tat = limits["interval"], limits.get("tat", 0)
@@ -188,6 +200,7 @@ class Model(ModelAdmin):
             return LeaseStatus.BURIED
         m.deliveries -= 0 if counted else 1
         self.give_back(m, delay_ms)
+        self.free_slots(m)
         q.count("released")
         return LeaseStatus.DONE
 
@@ -209,6 +222,7 @@ class Model(ModelAdmin):
         m.attempts = Attempts(m.started, call=m.attempts.call if m.attempts else b"")
         m.state, m.at = MessageState.SCHEDULED, self.now + int(delay_ms)
         m.deliveries -= 1
+        self.free_slots(m)
         q.limits["handed_on"] = 1
         q.count("handed_on")
         return LeaseStatus.DONE

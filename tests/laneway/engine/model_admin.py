@@ -60,7 +60,9 @@ class ModelAdmin(ModelMoves):
                 q.hold_unique(m.message, self.now)
         q.write_event(EventKind.REQUEUE, m)
         del q.messages[id]
-        self.hold_or_enqueue(q, ModelMessage(id, m.message, sequence), continues=False)
+        again = ModelMessage(id, m.message, sequence)
+        self.give_rank(q, again)
+        self.hold_or_enqueue(q, again, continues=False)
         return LeaseStatus.DONE
 
     def discard(self, name: str, ids: list[str]) -> list[LeaseStatus]:

@@ -6,6 +6,7 @@ from math import floor, inf
 
 from laneway.engine import AckAction, EventKind, LeaseStatus, MessageState, UniqueMode
 from laneway.engine.message import EPOCH_MS
+from tests.laneway.engine.model_flow import ModelFlow
 from tests.laneway.engine.model_queue import (
     DEFAULT_DEAD_AGE_MS,
     DEFAULT_DEAD_MAX,
@@ -16,12 +17,11 @@ from tests.laneway.engine.model_queue import (
 )
 
 
-class ModelMoves:
+class ModelMoves(ModelFlow):
     """The queues by name, the clock, and the moves that the operations have in common."""
 
     def __init__(self) -> None:
-        self.queues: dict[str, ModelQueue] = {}
-        self.us = 0
+        super().__init__()
         self.fence = 0
 
     @property
@@ -56,6 +56,7 @@ class ModelMoves:
                 self.bury_message(q, m, "poison", f"its lease expired at delivery {m.deliveries}")
             else:
                 m.state, m.at = MessageState.READY, 0
+                self.free_slots(m)
         q.count("expired", len(expired))
 
     def allowance(self, q: ModelQueue) -> float:
@@ -72,19 +73,25 @@ class ModelMoves:
             allowed = min(allowed, floor(spare / interval))
         return max(allowed, 0)
 
-    def lease(self, q: ModelQueue, n: int, lease_ms: int) -> list[tuple[str, int, int]]:
-        """Id, deliveries and fence of each message that is leased."""
+    def lease(self, q: ModelQueue, n: int, lease_ms: int, labels: tuple[str, ...]) -> list[tuple[str, int, int]]:
+        """Id, deliveries and fence of each message that is leased; those that must wait make room for the next."""
         leased: list[tuple[str, int, int]] = []
-        for m in q.in_states(MessageState.READY)[:n]:
+        for m in q.in_states(MessageState.READY):
+            if len(leased) == n:
+                break
+            m.advanced = False
+            if self.must_wait(q, m, labels):
+                continue
+            self.move_tenant_clock(q, m)
             m.state, m.at = MessageState.LEASED, self.now + lease_ms
             m.fence, m.deliveries = self.fence, m.deliveries + 1
             unique = m.message.unique
             if unique and unique.mode is UniqueMode.UNTIL_START:
                 q.release_unique(m)
             leased.append((m.id, m.deliveries, m.fence))
-        q.count("delivered", n)
+        q.count("delivered", len(leased))
         if n and "interval" in q.limits:
-            q.limits["tat"] = max(q.limits.get("tat", 0), self.us) + n * q.limits["interval"]
+            q.limits["tat"] = max(q.limits.get("tat", 0), self.us) + len(leased) * q.limits["interval"]
         return leased
 
     def lose_attempt(self, q: ModelQueue, m: ModelMessage, reason: str) -> None:
@@ -108,6 +115,7 @@ class ModelMoves:
             return None
         m.ack_action, m.hand_ons, m.deliveries = None, None, 0
         self.give_back(m, delay_ms)
+        self.free_slots(m)
         q.count("retried")
         return LeaseStatus.DONE
 
@@ -142,6 +150,7 @@ class ModelMoves:
     def delete_message(self, q: ModelQueue, m: ModelMessage) -> None:
         was_head = m.state is not MessageState.HELD
         del q.messages[m.id]
+        self.free_slots(m)
         self.leave_key(q, m, was_head=was_head)
         q.release_unique_if_last(m)
 
@@ -149,7 +158,8 @@ class ModelMoves:
         fields = {"attempt": m.started, "reason": reason, "detail": error, "stored": m.in_journal}
         q.write_event(EventKind.BURY, m, **fields)
         m.state, m.at, m.dead_info = MessageState.DEAD, self.now, (m.deliveries, reason, error)
-        m.cancelled, m.attempts, m.hand_ons = False, None, None
+        m.cancelled, m.attempts, m.hand_ons, m.rank = False, None, None, None
+        self.free_slots(m)
         self.leave_key(q, m, was_head=True)
         q.release_unique_if_last(m)
         q.count("buried")

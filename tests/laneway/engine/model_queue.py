@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
-from laneway.engine import AckAction, EventKind, Message, MessageState, UniqueMode
+from laneway.engine import AckAction, EventKind, Flow, Message, MessageState, UniqueMode
 from laneway.engine.message import SPAN, pack_id
 
 DEFAULT_MAX_DELIVERIES, DEFAULT_DEAD_MAX, DEFAULT_DEAD_AGE_MS = 5, 10_000, 30 * 86_400_000
 OTHERS_FIRST_MS = 2_000
 """For how long a consumer leaves a message that it has handed on to others."""
-WAITING = (MessageState.HELD, MessageState.SCHEDULED, MessageState.READY)
+WAITING = (MessageState.HELD, MessageState.LIMITED, MessageState.SCHEDULED, MessageState.READY)
 
 
 @dataclass
@@ -71,6 +71,11 @@ class ModelMessage:
     attempts: Attempts | None = None
     ack_action: tuple[AckAction, int] | None = None
     hand_ons: HandOns | None = None
+    rank: int | None = None
+    advanced: bool = False
+    line: tuple[str, str] | None = None
+    line_score: int = 0
+    slots: list[tuple[str, str, int]] = field(default_factory=list)
 
     @property
     def started(self) -> int:
@@ -83,6 +88,15 @@ class ModelMessage:
     @property
     def score(self) -> int:
         return (9 - self.message.priority) * SPAN + self.sequence
+
+    @property
+    def flow(self) -> Flow:
+        return self.message.flow or Flow()
+
+    @property
+    def ready_score(self) -> int:
+        """Its order among the ready messages of its queue, but for those that have waited too long."""
+        return self.score if self.rank is None else self.score - self.sequence + self.rank
 
     @property
     def in_journal(self) -> tuple[Message, int]:
@@ -107,6 +121,11 @@ class ModelQueue:
     sequence: int = 0
     journal: list[ExpectedEvent] = field(default_factory=list)
     withdrawn: dict[str, int] = field(default_factory=dict)
+    lines: dict[tuple[str, str], int] = field(default_factory=dict)
+    label_lines: set[tuple[str, str]] = field(default_factory=set)
+    tenants: dict[tuple[int, str], int] = field(default_factory=dict)
+    delivered: dict[int, int] = field(default_factory=dict)
+    has_tenants: bool = False
 
     def write_event(self, kind: EventKind, m: ModelMessage, **fields: Any) -> None:
         if "journal" in self.limits:
@@ -171,7 +190,11 @@ def _order(m: ModelMessage) -> tuple[object, ...]:
     raw_id = pack_id(m.id)
     match m.state:
         case MessageState.READY:
-            return (m.score, raw_id)
+            return (m.ready_score % SPAN - SPAN if m.advanced else m.ready_score, raw_id)
+        case MessageState.LIMITED:
+            assert m.line
+            line = m.line[0] if m.line[0].startswith("\1") else "\0".join(m.line)
+            return (len(line), line.encode(), m.line_score, raw_id)
         case MessageState.HELD:
             key = (m.message.key or "").encode()
             return (len(key), key, not m.front, m.sequence, raw_id)

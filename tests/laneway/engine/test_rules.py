@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from laneway.engine import Engine, LeaseStatus, Message, MessageState, RoundRobin, Unique, UniqueMode, UnknownMessage
+from laneway.engine import (
+    Engine,
+    LeaseStatus,
+    Limits,
+    Message,
+    MessageState,
+    RoundRobin,
+    Unique,
+    UniqueMode,
+    UnknownMessage,
+)
 from tests.laneway.engine.clock import NOW_MS, move_to
 
 QUEUE = "work"
@@ -111,7 +121,7 @@ def test_find_tells_position_owner_and_the_head_behind_which_a_message_is_held(s
 
 
 def test_a_rate_limit_goes_on_after_the_servers_clock_went_back(still: Engine) -> None:
-    still.throttle(QUEUE, rate=2, burst=2, max_in_flight=None)
+    still.throttle(QUEUE, Limits(rate=2, burst=2))
     still.put_many(QUEUE, [Message(task_id=f"t{number}") for number in range(6)])
     move_to(still, 600_000)
     assert len(fetch_ids(still)) == 2

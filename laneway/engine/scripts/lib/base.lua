@@ -14,19 +14,23 @@ end
 
 local LIMITS = {
   'format', 'newer', 'journal', 'max_size', 'max_in_flight', 'expires', 'large', 'interval', 'burst', 'tat', 'paused',
-  'handed_on',
+  'handed_on', 'ranks', 'tenants', 'slots', 'lines', 'task_limits', 'max_wait',
 }
+local FLAGS = { has_ranks = 'ranks', has_slots = 'slots', has_lines = 'lines' }
 local journal_limits = {}
 
 -- The keys of a queue that this version can use, and those of its limits that most scripts need. Raises an error for a
 -- queue that a newer version has changed.
 local function names(prefix)
   local q, limits = keys_of(prefix), {}
+  rawset(q, 'prefix', prefix)
+  rawset(q, 'root', string.match(prefix, '^[^{]*') .. 'limit:')
   local values = call('HMGET', q.limits, unpack(LIMITS))
   for index, name in ipairs(LIMITS) do limits[name] = tonumber(values[index] or nil) or false end
   if limits.format and limits.format > QUEUE_FORMAT then
     error(string.format('%s %s %.0f', NEWER_QUEUE, prefix, limits.format), 0)
   end
+  for field, flag in pairs(FLAGS) do rawset(q, field, limits[flag] and true) end
   journal_limits[q.journal] = limits.journal
   return q, limits
 end

@@ -2,8 +2,6 @@
 
 -- `held` and `tasks` are ordered by their members' bytes: length byte, ordering key or task id, order byte ('\0' for a
 -- continuation of the head's task, else '\1'), sequence, id.
-local function length_prefixed(text) return string.char(#text) .. text end
-
 local function held_member(m, front)
   return length_prefixed(m.key) .. (front and '\0' or '\1') .. struct.pack('>d', m.score % SPAN) .. m.id
 end
@@ -16,10 +14,6 @@ end
 local function is_held(q, m)
   if not m.key then return false end
   return call('ZSCORE', q.held, held_member(m, false)) or call('ZSCORE', q.held, held_member(m, true))
-end
-
-local function members_with(prefix, key, limit)
-  return call('ZRANGEBYLEX', key, '[' .. prefix, '(' .. prefix .. '\2', 'LIMIT', 0, limit)
 end
 
 -- The ids of the task's messages, without `except`, at most BATCH.
@@ -42,7 +36,7 @@ local function enqueue(q, m, due, now)
     call('ZADD', q.scheduled, due, m.id)
     if call('ZRANK', q.scheduled, m.id) == 0 then wake_consumer(q) end
   else
-    call('ZADD', q.ready, m.score, m.id)
+    call('ZADD', q.ready, ready_score(q, m), m.id)
     wake_consumer(q)
   end
 end
@@ -75,6 +69,8 @@ local function set_aside(q, id, record)
     local deliveries, flags, score = unpack_delivery(value)
     call('HSET', q.deliveries, id, pack_delivery(deliveries, flags, score, '')) -- nobody holds a lease on it
   end
+  leave_line(q, id)
+  free_slots(q, id)
   if call('ZADD', q.set_aside, format, id) == 0 then return end
   count(q, 'newer', 1)
   redis.log(redis.LOG_WARNING, 'laneway: a newer version wrote a message of ' .. q.messages .. '; it is set aside')
@@ -178,6 +174,7 @@ local function drop_unreadable(q, unreadable, now)
   call('HDEL', q.dead_info, unpack(ids))
   call('HDEL', q.handed_on, unpack(ids)) -- an earlier version may have deleted the attempts alone
   delete_attempts(q, unpack(ids))
+  for _, id in ipairs(ids) do leave_flow(q, id) end
   local heads = call('HGETALL', q.heads)
   for index = 1, #heads, 2 do
     local id = heads[index + 1]
@@ -191,6 +188,7 @@ local function delete_message(q, m, now)
   call('HDEL', q.messages, m.id)
   call('HDEL', q.deliveries, m.id)
   delete_attempts(q, m.id)
+  leave_flow(q, m.id)
   if m.task ~= m.id then call('ZREM', q.tasks, task_member(m)) end
   leave_key(q, m, now)
   release_unique_if_last(q, m)
@@ -239,6 +237,7 @@ local function bury(q, m, deliveries, reason, error, now)
   end
   delete_attempts(q, m.id)
   call('ZREM', q.leased, m.id)
+  leave_flow(q, m.id)
   call('HDEL', q.deliveries, m.id)
   call('HDEL', q.cancelled, m.id)
   call('ZADD', q.dead, now, m.id)
@@ -276,7 +275,7 @@ end
 -- Puts a leased message back to its old position, at once or after the delay. Its deliveries are counted from 0 again,
 -- because the attempt had an outcome.
 local function retry(q, m, delay, now)
-  call('ZREM', q.leased, m.id)
+  end_lease(q, m.id)
   call('HDEL', q.deliveries, m.id)
   call('HDEL', q.ack_actions, m.id)
   call('HDEL', q.handed_on, m.id)

@@ -1,5 +1,6 @@
 -- Reads the record of message.py, and reads and writes what the queue keeps of deliveries and attempts.
-local HAS_TIES = HAS_TASK + HAS_KEY + HAS_UNIQUE -- ending such a message changes other keys too
+local HOLDS_SLOTS = 128 -- only in `deliveries`: the message occupies limits
+local HAS_TIES = HAS_TASK + HAS_KEY + HAS_UNIQUE + HAS_FLOW + HOLDS_SLOTS -- ending such a message changes other keys too
 local ALL_FIELDS = HAS_TIES + HAS_LIMIT + HAS_ETA
 local DEFAULT_MAX_DELIVERIES = 5
 local MAX_COUNT = 65535 -- counts are stored in 2 bytes
@@ -12,7 +13,7 @@ local NEWER = FORMAT_STEP * (FORMAT + 1) -- a byte of format and priority that h
 local function parse(id, record, start)
   local flags, priority, next_byte = struct.unpack('>BB', record, start)
   if priority >= NEWER then error('a newer format') end
-  local m = { id = id, task = id, flags = flags, priority = priority }
+  local m = { id = id, task = id, flags = flags, priority = priority % FORMAT_STEP }
   if start == RECORD then m.score = struct.unpack('>d', record) end
   m.name_at = next_byte
   if flags == 0 then return m end
@@ -23,6 +24,7 @@ local function parse(id, record, start)
   end
   if bit.band(flags, HAS_LIMIT) ~= 0 then m.limit, next_byte = struct.unpack('>H', record, next_byte) end
   if bit.band(flags, HAS_ETA) ~= 0 then m.eta, next_byte = struct.unpack('>d', record, next_byte) end
+  if bit.band(flags, HAS_FLOW) ~= 0 then m.flow, next_byte = struct.unpack('>Hc0', record, next_byte) end
   m.name_at = next_byte
   return m
 end

@@ -6,7 +6,7 @@ from laneway.platform.db.models.base import Base, Id, UtcDateTime
 from laneway.platform.db.models.installation import Installation
 from laneway.platform.db.models.outbound_destinations import OutboundDestination
 from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, OutboundDelivery, OutboundEndpoint
-from laneway.platform.db.models.queues import QueueLimit
+from laneway.platform.db.models.queues import NamedLimitRow, QueueLimit
 from laneway.platform.db.models.samples import QueueSample
 from laneway.platform.db.models.schedules import ScheduleFiring, StoredSchedule
 from laneway.platform.db.models.tasks import (
@@ -32,6 +32,7 @@ __all__ = [
     "Id",
     "Installation",
     "JournalCursor",
+    "NamedLimitRow",
     "OutboundAttempt",
     "OutboundDelivery",
     "OutboundDestination",

@@ -1,4 +1,4 @@
-"""The table of the limits that operators set for queues."""
+"""The tables of the limits that operators set."""
 
 from __future__ import annotations
 
@@ -21,4 +21,21 @@ class QueueLimit(Base):
     per_seconds: Mapped[float] = mapped_column(Float)
     max_in_flight: Mapped[int | None]
     paused: Mapped[bool]
+    max_wait_seconds: Mapped[float | None] = mapped_column(Float)
+    """A task that has waited for longer goes before all priorities; None: priorities always go first."""
+    updated_at: Mapped[datetime]
+
+
+class NamedLimitRow(Base):
+    """A limit that tasks share, as an operator has set it. The broker enforces it, as it does those of queues."""
+
+    __tablename__ = "named_limits"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    rate: Mapped[int | None]
+    """Points that may be taken within `per_seconds`; None: no limit."""
+    per_seconds: Mapped[float] = mapped_column(Float)
+    burst: Mapped[int]
+    max_running: Mapped[int | None]
+    """Points of running tasks; None: no limit."""
     updated_at: Mapped[datetime]

@@ -16,7 +16,7 @@ NOW_US = round(NOW.timestamp() * 1_000_000)
 
 def stats(*, paused: bool = False, leased: int = 0, **limits: Any) -> QueueStats:
     """A queue with these limits in the engine."""
-    return QueueStats("qa", 1, 0, 0, leased, 0, None, paused, limits, {})
+    return QueueStats("qa", 1, 0, 0, 0, leased, 0, None, paused, limits, {})
 
 
 @pytest.mark.parametrize(
