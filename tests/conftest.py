@@ -6,7 +6,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-from tests.fixtures.api import api, live, make_api  # noqa: F401
+from tests.fixtures.api import api, end_live, live, live_site, make_api  # noqa: F401
 from tests.fixtures.budget import budget
 from tests.fixtures.databases import *  # noqa: F403
 from tests.fixtures.document_desk import desk  # noqa: F401
@@ -30,8 +30,8 @@ settings.register_profile("busy machine", deadline=None, max_examples=budget(sho
 settings.load_profile("busy machine")
 
 SERVERS = {
-    *("api", "database", "engine_url", "installed", "laneway", "laneway_installation", "laneway_platform", "live"),
-    *("make_api", "new_database", "platform", "platform_database"),
+    *("api", "database", "engine_url", "installed", "laneway", "laneway_installation", "laneway_platform"),
+    *("live_site", "make_api", "new_database", "platform", "platform_database"),
     *("postgresql_server", "rabbitmq", "redis_urls", "s3_server", "services", "shared_site", "site", "valkey"),
 }
 """Fixtures that start a server or a process: a test that uses one of them gets the marker `server`."""
@@ -56,10 +56,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     used: list[str] = getattr(item, "fixturenames", [])
     if SERVERS.intersection(used) or "acceptance" in item.path.parts:
         item.add_marker("server")
-    group = (
-        f"live-{item.callspec.params['live']}" if "live" in used else str(item.path.relative_to(item.config.rootpath))
-    )
+    group = f"live-{item.callspec.params['live_site']}" if "live_site" in used else item.nodeid.partition("::")[0]
     item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End processes that no further test uses."""
+    end_live(item, nextitem)
 
 
 @pytest.hookimpl(wrapper=True)

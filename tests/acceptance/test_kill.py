@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sqlite3
 import time
@@ -15,7 +14,6 @@ from pathlib import Path
 from threading import Event
 
 import httpx
-import psutil
 import pytest
 from celery.states import READY_STATES
 from psycopg import sql
@@ -27,7 +25,6 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.schemas.task import UNFINISHED, TaskState
 from tests.fixtures.databases import PostgresServer
-from tests.fixtures.shell import run_program
 from tests.fixtures.site import LEASE, Node, Site, running_site
 from tests.fixtures.tasks_for_tests import FAILING, GATED, GATED_QUIETLY
 from tests.fixtures.waiting import wait_until
@@ -316,7 +313,7 @@ def test_every_accepted_message_is_answered_once_when_all_processes_are_killed_u
         accepted = len(poster.accepted)
         before = site.states([task for *_, task in poster.accepted])
         begun = time.monotonic()
-        (up if kind == "sqlite" else processes)(site)
+        processes(site)
         figure(f"{kind}, all killed: ready again after", f"{time.monotonic() - begun:.1f} s")
 
         check_every_accepted_message_was_answered_once(site, poster)
@@ -324,8 +321,6 @@ def test_every_accepted_message_is_answered_once_when_all_processes_are_killed_u
             f"{kind}, all killed: {accepted} accepted ({before} at the kill), all over after",
             f"{time.monotonic() - begun:.1f} s of the restart",
         )
-        if kind == "sqlite":
-            check_that_down_stops_every_process_in_order(site)
 
 
 def empty_database(server: PostgresServer) -> str:
@@ -334,28 +329,8 @@ def empty_database(server: PostgresServer) -> str:
     return server.url("killed")
 
 
-def up(site: Site) -> None:
-    """Run `laneway up` and wait until it is ready."""
-    site.start("up", "laneway", "up").wait_for_output("all processes are ready", seconds=90)
-
-
-def check_that_down_stops_every_process_in_order(site: Site) -> None:
-    """Check what `laneway down` does to a platform of `laneway up`."""
-    platform = site.nodes[-1]
-    family, before = platform.children(), len(platform.output())
-
-    assert run_program("down", environment=site.environment).code == 0
-    assert platform.process.wait(90) == 0
-    assert not [process for process in psutil.wait_procs(family, timeout=20)[1] if process.is_running()]
-    written = platform.output()[before:]
-    stopped = re.findall(r"^laneway \| (\w+) stopped$", written, re.MULTILINE)
-    assert [name for name in stopped if name not in ("worker", "bulk")] == ["api", "beat", "flower", "broker"]
-    assert sorted(stopped[3:5]) == ["bulk", "worker"]
-    assert "Traceback" not in written
-
-
 def processes(site: Site) -> None:
-    """Start the broker, a worker and the API by their commands, which takes less time, and wait for them."""
+    """Start the broker, a worker and the API by their commands, which takes less time than `laneway up`."""
     site.broker()
     worker = site.start("worker", "laneway", "worker", "--queue", "conversations", "--name", "worker", "-c", "2")
     site.api()

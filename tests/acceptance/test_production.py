@@ -50,11 +50,11 @@ class Production:
         assert ran.code == code, (ran.out + ran.err)[-4000:]
         return ran.out if code == 0 else ran.err
 
-    def start(self) -> psutil.Popen:
+    def start(self) -> None:
         """Start `laneway up`."""
         with self.log.open("wb") as out:
             argv = [sys.executable, "-m", "laneway.cli.main", "up"]
-            return psutil.Popen(argv, cwd=self.folder, env=self._environment, stdout=out, stderr=out)
+            self.process = psutil.Popen(argv, cwd=self.folder, env=self._environment, stdout=out, stderr=out)
 
     def configure(self, *lines: str) -> None:
         """Add lines to `.env`."""
@@ -91,15 +91,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
     assert "broker is ready" not in refused, "nothing was started"
     made.configure("KEY_RING_FILE=data/keys.json")
     made.run("keys", "create")
-    process = made.start()
+    made.start()
     try:
         wait_until(lambda: "all processes are ready" in made.output, seconds=SECONDS)
         yield made
     except AssertionError as error:
         raise AssertionError(f"{error}\n{made.output[-6000:]}") from None
     finally:
-        made.run("down")
-        process.wait(30)
+        if made.process.poll() is None:
+            made.run("down")
+        made.process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +169,20 @@ def test_no_file_and_no_output_shows_a_secret(shop: Production, token: str) -> N
     assert len(secrets) >= 4
     assert data.stat().st_mode & 0o007 == 0
     assert [secret for secret in secrets if secret in shop.output] == []
+
+
+def test_down_stops_every_process_in_order(shop: Production) -> None:
+    """The last test of the running project."""
+    family, before = shop.process.children(recursive=True), len(shop.output)
+    assert len(family) >= 6
+
+    shop.run("down")
+
+    assert shop.process.wait(90) == 0
+    assert not [process for process in psutil.wait_procs(family, timeout=20)[1] if process.is_running()]
+    written = shop.output[before:]
+    stopped = re.findall(r"^laneway \| (\w+) stopped$", written, re.MULTILINE)
+    assert [name for name in stopped if name not in ("worker", "bulk")] == ["api", "beat", "flower", "broker"]
+    assert set(stopped[3:-1]) <= {"worker", "bulk"}
+    assert stopped[3:-1]
+    assert "Traceback" not in written

@@ -279,7 +279,7 @@ def test_down_reports_that_nothing_runs(installation: Installation) -> None:
 def test_a_killed_platform_leaves_no_process_behind_and_ctrl_c_stops_the_next_one_in_order_without_noise(
     shared: RunningPlatform,
 ) -> None:
-    """The last test of the shared platform. tests/acceptance/test_kill.py stops one with `laneway down`."""
+    """The last test of the shared platform. tests/acceptance/test_production.py stops one with `laneway down`."""
     installation = shared.installation
     with redis.Redis(port=installation.redis, db=9, password=installation.broker_password) as client:
         client.set("accepted", "yes")

@@ -57,7 +57,7 @@ def made(tmp_path: Path, live: Site) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("live", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("live_site", ["sqlite"], indirect=True)
 def test_a_generated_client_compiles_and_works(live: Site, made: Path) -> None:
     python = made / ".venv" / "bin" / "python"
     _run(python, "-m", "compileall", "-q", str(made / "made"))

@@ -11,6 +11,9 @@ from laneway.platform.access.token_rights import TokenRights
 from tests.fixtures.api import MakeApi, platform  # noqa: F401
 from tests.fixtures.api_calls import Api
 from tests.fixtures.console_pages import page  # noqa: F401
+from tests.fixtures.emptied import on_one_database
+
+pytest_generate_tests = on_one_database
 
 
 @pytest.fixture

@@ -1,3 +1,6 @@
 """Fixtures of the API tests."""
 
 from tests.fixtures.api import platform  # noqa: F401
+from tests.fixtures.emptied import on_one_database
+
+pytest_generate_tests = on_one_database
