@@ -21,6 +21,7 @@ from laneway.api.routers import (
     audit_log,
     dead_letters,
     destinations,
+    events,
     health,
     login,
     maintenance,
@@ -39,7 +40,7 @@ from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
-    *(tasks, queues, maintenance, schedules, dead_letters, workflows, outbound_webhooks, destinations),
+    *(tasks, events, queues, maintenance, schedules, dead_letters, workflows, outbound_webhooks, destinations),
     *(alerts, audit_log, health, metrics, login, sessions, tokens),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
