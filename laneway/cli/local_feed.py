@@ -37,7 +37,6 @@ def local_feed(platform: Platform, part: FeedPart) -> Iterator[FeedEvent]:
 
 def _events(platform: Platform, which: EventFilter, part: FeedPart) -> Iterator[FeedEvent]:
     feed, news, told = platform.event_feed, Event(), 0
-    platform.recorder.catch_up_quietly()
     with feed.subscribe(news.set):
         after, missed = feed.start(which, part.after, last=part.last)
         if missed is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.sse import EventSourceResponse
+from starlette.responses import StreamingResponse
 
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
@@ -22,6 +22,7 @@ from laneway.schemas.choices import EventKindName
 
 router = APIRouter(tags=["tasks"], route_class=ThreadedRoute)
 
+EVENTS: Final = "text/event-stream"
 _EXAMPLE: Final = (
     'event: end\ndata: {"id":4711,"at":"2026-11-30T12:00:00Z","kind":"end","attempt":1,'
     '"data":{"state":"completed","outcome":"completed"},"task_id":"order-17","name":"send_invoice_task",'
@@ -29,13 +30,13 @@ _EXAMPLE: Final = (
 )
 _STREAM: Final = {
     "description": "Events as they come, each with its task",
-    "content": {EventSourceResponse.media_type: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+    "content": {EVENTS: {"schema": {"type": "string"}, "example": _EXAMPLE}},
 }
 
 
 @router.get(
     "/events",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,  # FastAPI's EventSourceResponse is for functions that yield single events
     responses={200: _STREAM, **problems(404, 429)},
     dependencies=[requires(Scope.READ, bound=True), OnlyKnown],
 )
@@ -58,7 +59,7 @@ async def follow_events(
     ] = 0,
     follow: Annotated[bool, Query(description="False: end after the events that exist now")] = True,
     last_event_id: Annotated[str | None, Header(max_length=20)] = None,
-) -> EventSourceResponse:
+) -> StreamingResponse:
     """Stream the events of all tasks that the caller may see (server-sent events), or of a selection.
 
     Without `after` and `Last-Event-ID` the stream has the events from now on. A request with the id of the last event
@@ -73,4 +74,4 @@ async def follow_events(
     )
     begin = min(int(last_event_id), LAST_ID) if last_event_id and last_event_id.isdecimal() else after
     span = Span(begin, last, follow)
-    return EventSourceResponse(hold(request, stream_feed(services.event_feed, which, span)))
+    return StreamingResponse(hold(request, stream_feed(services.event_feed, which, span)), media_type=EVENTS)

@@ -129,8 +129,9 @@ class EventFeed:
         """Where a reader begins that has seen the events up to `after`; None: it wants those that come from now on.
 
         `last`: if `after` is None, it also wants so many of the newest ones. Also returns what the feed tells it, if
-        there never was an event with this id.
+        there never was an event with this id. Events that have happened by now are recorded before.
         """
+        self._recorder.catch_up_quietly()
         with self._database.reading() as session:
             if after is None:
                 now = repository.settled(session)

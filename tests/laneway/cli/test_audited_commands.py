@@ -73,6 +73,8 @@ BY_SERVICE = {
     "callbacks disable": "receiver.disable",
     "callbacks rotate": "destination.rotate",
     "callbacks remove": "destination.remove",
+    "callbacks subscribe": "destination.subscribe",
+    "callbacks unsubscribe": "destination.unsubscribe",
     "workflows cancel": "workflow.cancel",
     "workflows retry": "workflow.retry",
     "workflows signal": "workflow.signal",
