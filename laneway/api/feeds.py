@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from contextlib import aclosing
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from laneway.api.threads import read_in_thread
 from laneway.platform import clock
 from laneway.platform.db.queries.event_feed import EventFilter
+from laneway.platform.errors import PlatformError
 from laneway.platform.history.event_feed import DELETED_BEFORE, EventFeed, FeedPage, gone
+from laneway.platform.logging import logger
 from laneway.schemas.feed import POSITION, FeedEvent
+
+log = logger(__name__)
 
 POSITION_SECONDS: Final = 10.0
 """Seconds after which a quiet feed says where it is. So both sides notice a broken connection, and a reader whose
@@ -28,22 +32,26 @@ RECONNECT_MS: Final = 1000
 """When a reader is to connect again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Which part of a feed is streamed: after an event, or the last ones; and whether those to come, too."""
+async def stream_feed(
+    feed: EventFeed, which: EventFilter, *, position: int, missed: FeedEvent | None, follow: bool
+) -> AsyncGenerator[str]:
+    """Yield the events of a feed after this position; those that come, too, if `follow` says so.
 
-    after: int | None
-    last: int
-    follow: bool
+    `missed`: what the reader is told first. When the database is away, the feed ends, and the reader connects again.
+    """
+    yield f"retry: {RECONNECT_MS}\n" + _text(missed or _position(position))
+    try:
+        async with aclosing(_parts(feed, which, position=position, follow=follow)) as parts:
+            async for part in parts:
+                yield part
+    except PlatformError as error:
+        log.warning("a feed ends", error=str(error))
 
 
-async def stream_feed(feed: EventFeed, which: EventFilter, span: Span) -> AsyncGenerator[str]:
-    """Yield the events of a feed."""
+async def _parts(feed: EventFeed, which: EventFilter, *, position: int, follow: bool) -> AsyncGenerator[str]:
     loop, wakeup = asyncio.get_running_loop(), asyncio.Event()
     ends_at, told = loop.time() + LONGEST_SECONDS, 0
     with feed.subscribe(partial(loop.call_soon_threadsafe, wakeup.set)):
-        position, missed = await read_in_thread(feed.start, which, span.after, last=span.last)
-        yield f"retry: {RECONNECT_MS}\n" + _text(missed or _position(position))
         while not feed.stopped and loop.time() < ends_at:
             wakeup.clear()
             page = feed.in_memory(which, after=position)
@@ -53,7 +61,7 @@ async def stream_feed(feed: EventFeed, which: EventFilter, span: Span) -> AsyncG
             if text := _page_text(page, told):
                 yield text
             told = max(told, page.deleted)
-            if page.is_last and not span.follow:
+            if page.is_last and not follow:
                 break
             if page.is_last and not await _is_woken(wakeup, POSITION_SECONDS):
                 yield _text(_position(position))
@@ -61,15 +69,15 @@ async def stream_feed(feed: EventFeed, which: EventFilter, span: Span) -> AsyncG
 
 
 def _page_text(page: FeedPage, told: int) -> str:
-    parts = [_text(gone(page.deleted, DELETED_BEFORE), id=None)] if page.deleted > told else []
+    parts = [_text(gone(page.deleted, DELETED_BEFORE), moves=False)] if page.deleted > told else []
     parts += [f"event: {item.event.kind}\ndata: {item.json}\nid: {item.event.seq}\n\n" for item in page.items]
     return "".join(parts)
 
 
-def _text(event: FeedEvent, **id: Any) -> str:
-    """What the feed says of itself. The reader continues at its id, unless `id` is None."""
-    line = "" if id else f"id: {event.id}\n"
-    return f"event: {event.kind}\ndata: {event.model_dump_json()}\n{line}\n"
+def _text(event: FeedEvent, *, moves: bool = True) -> str:
+    """What the feed says of itself. `moves`: the reader continues at its id."""
+    id = f"id: {event.id}\n" if moves else ""
+    return f"event: {event.kind}\ndata: {event.model_dump_json()}\n{id}\n"
 
 
 def _position(id: int) -> FeedEvent:

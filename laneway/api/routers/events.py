@@ -10,9 +10,9 @@ from starlette.responses import StreamingResponse
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
 from laneway.api.errors import problems
-from laneway.api.feeds import Span, stream_feed
+from laneway.api.feeds import stream_feed
 from laneway.api.parameters import LAST_ID, Short
-from laneway.api.threads import ThreadedRoute
+from laneway.api.threads import ThreadedRoute, read_in_thread
 from laneway.api.waiting import hold
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
@@ -73,5 +73,7 @@ async def follow_events(
         caller=current_caller(), queue=queue, name=name, tag=tag, workflow=workflow, kinds=tuple(kind or ())
     )
     begin = min(int(last_event_id), LAST_ID) if last_event_id and last_event_id.isdecimal() else after
-    span = Span(begin, last, follow)
-    return StreamingResponse(hold(request, stream_feed(services.event_feed, which, span)), media_type=EVENTS)
+    feed = services.event_feed
+    position, missed = await read_in_thread(feed.start, which, begin, last=last)
+    stream = stream_feed(feed, which, position=position, missed=missed, follow=follow)
+    return StreamingResponse(hold(request, stream), media_type=EVENTS)

@@ -17,7 +17,7 @@ from tests.fixtures.shell import Shell
 READS = {
     *("doctor", "schedules list", "schedules show"),
     *("stats", "tasks list", "tasks show", "tasks attempts", "tasks follow", "search", "status", "active", "attempts"),
-    "why",
+    *("why", "events", "output"),
     *("watch", "workers", "alerts list", "dead list", "dead show", "dead groups", "queues list", "queues routes"),
     *("callbacks list", "callbacks show", "callbacks endpoints", "callbacks destinations", "workflows list"),
     *(
