@@ -10,7 +10,7 @@ from tests.fixtures.shell import Shell
 
 
 def test_events_of_a_selection_are_shown(laneway: Shell) -> None:
-    chore = laneway.site.chore()
+    chore = laneway.platform.chore()
     chat = laneway.site.message("c-1")
 
     lines = laneway("events", "--after", "0", "--json").out.splitlines()
@@ -28,14 +28,15 @@ def test_events_of_a_selection_are_shown(laneway: Shell) -> None:
 
 
 def test_the_output_of_a_task_is_printed_as_it_was_written(laneway: Shell) -> None:
-    id = laneway.site.chore()
-    attempt = laneway.site.start("maintenance")
-    laneway.site.attempts.report(attempt, EventKind.OUTPUT, {"first": 0, "chunks": ["Hel", "lo\n", {"n": 1}]})
+    platform = laneway.platform
+    id = platform.chore()
+    attempt = platform.start("maintenance")
+    platform.attempts.report(attempt, EventKind.OUTPUT, {"first": 0, "chunks": ["Hel", "lo\n", {"n": 1}]})
     assert laneway("output", id).out == 'Hello\n{"n": 1}\n'
     with ThreadPoolExecutor(1) as pool:
-        follower = pool.submit(laneway, "output", id, "--follow", "--json")
-        laneway.site.attempts.report(attempt, EventKind.OUTPUT, {"first": 3, "chunks": ["end"]})
-        laneway.site.end(attempt)
+        follower = pool.submit(laneway.process, "output", id, "--follow", "--json")
+        platform.attempts.report(attempt, EventKind.OUTPUT, {"first": 3, "chunks": ["end"]})
+        platform.end(attempt)
         chunks = [json.loads(line) for line in follower.result(30).out.splitlines()]
 
     assert [(chunk["number"], chunk["value"]) for chunk in chunks] == list(enumerate(["Hel", "lo\n", {"n": 1}, "end"]))

@@ -55,12 +55,8 @@ def test_a_destination_gets_the_selected_events_signed(platform: Platform, http_
         ("task.begin", "before"),
         ("task.end", "before"),
     ]
-    outbound = OutboundWebhooks(
-        platform.database,
-        OutboundSettings(_env_file=None, allow_loopback=True),
-        destinations,
-        slots=2,  # pyright: ignore
-    )
+    settings = OutboundSettings(_env_file=None, allow_loopback=True)  # pyright: ignore
+    outbound = OutboundWebhooks(platform.database, settings, destinations, slots=2)
     outbound.deliver(OutboundWebhook.model_validate(found[1]), delivery_id="event:shop:1", attempt=1)
     request = http_peer.requests[0]
     Webhook(secret).verify(request.body, request.headers)
