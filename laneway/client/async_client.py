@@ -124,7 +124,7 @@ class AsyncClient:
         retrying = Retrying(self._connection.retry_seconds)
         while True:
             try:
-                async with self._stream(calls.feed_path(selection, after=after, last=last, follow=follow)) as stream:
+                async with self._stream(calls.feed_path(selection, last=last, follow=follow), after) as stream:
                     async for event in stream:
                         retrying = Retrying(self._connection.retry_seconds)
                         view = read_feed_event(event.data)

@@ -144,9 +144,9 @@ class Selection(TypedDict, total=False):
     """Kinds of events. Without them the feed has all but `output`."""
 
 
-def feed_path(selection: Selection, *, after: int | None, last: int, follow: bool) -> str:
+def feed_path(selection: Selection, *, last: int, follow: bool) -> str:
     """The path of a feed."""
-    given: dict[str, Any] = {"after": after, **selection}
+    given: dict[str, Any] = {**selection}
     given |= {"kind": list(given.pop("kinds", ())), "last": last or None, "follow": None if follow else "false"}
     query = urlencode({name: value for name, value in given.items() if value is not None}, doseq=True)
     return f"/events?{query}" if query else "/events"

@@ -122,7 +122,7 @@ class Client:
         retrying = Retrying(self._connection.retry_seconds)
         while True:
             try:
-                with self._stream(calls.feed_path(selection, after=after, last=last, follow=follow)) as stream:
+                with self._stream(calls.feed_path(selection, last=last, follow=follow), after) as stream:
                     for event in stream:
                         retrying = Retrying(self._connection.retry_seconds)
                         view = read_feed_event(event.data)
