@@ -21,6 +21,7 @@ from laneway.api.routers import (
     audit_log,
     dead_letters,
     destinations,
+    events,
     health,
     limits,
     login,
@@ -40,8 +41,8 @@ from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
-    *(tasks, queues, limits, maintenance, schedules, dead_letters, workflows, outbound_webhooks, destinations),
-    *(alerts, audit_log, health, metrics, login, sessions, tokens),
+    *(tasks, events, queues, limits, maintenance, schedules, dead_letters, workflows, outbound_webhooks),
+    *(destinations, alerts, audit_log, health, metrics, login, sessions, tokens),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
 

@@ -26,15 +26,20 @@ STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 async def serving(platform: Platform) -> AsyncGenerator[None]:
     """Serve requests in this block; for the lifespan of an ASGI application. At its end the platform is closed."""
     check_signing(platform.settings)
+
+    def stop_streams() -> None:
+        platform.event_stream.stop()
+        platform.event_feed.stop()
+
     relay, sampler = Relay(platform.tasks.outbox), Sampler(platform.queue_samples)
     relay.start()
     sampler.start()
     try:
-        with _on_stop_signal(platform.event_stream.stop):
+        with _on_stop_signal(stop_streams):
             async with watched_event_loop():
                 yield
     finally:
-        platform.event_stream.stop()
+        stop_streams()
         sampler.stop()
         relay.stop()
         platform.close()

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from laneway.cli.api_calls import Api
     from laneway.cli.source_parts import DeliverySelection
     from laneway.schemas.choices import EndpointState
-    from laneway.schemas.outbound_destination import DestinationRequest, DestinationView, NewSecretResponse
+    from laneway.schemas.outbound_destination import (
+        DestinationRequest,
+        DestinationView,
+        EventSubscription,
+        NewSecretResponse,
+    )
     from laneway.schemas.outbound_webhook import (
         DeliveryDetailsView,
         DeliveryView,
@@ -63,6 +68,12 @@ class ApiWebhooks:
 
     def remove(self, name: str) -> None:
         self._api.send(webhook_calls.remove_destination(name))
+
+    def subscribe(self, name: str, subscription: EventSubscription) -> DestinationView:
+        return self._api.send(webhook_calls.subscribe_destination(name, subscription))
+
+    def unsubscribe(self, name: str) -> DestinationView:
+        return self._api.send(webhook_calls.unsubscribe_destination(name))
 
     def reencrypt(self) -> int:
         return self._api.send(webhook_calls.reencrypt_destinations()).destinations

@@ -55,6 +55,11 @@ COMMANDS: Final = {
         "Show each attempt of a task: worker, times and outcome, then its error with the traceback.",
     ),
     "watch": ("laneway.cli.tasks", "Follow a task until it ends: its progress, its log lines and its outcome."),
+    "events": ("laneway.cli.events", "Show the events of all tasks, or of a selection; follow them."),
+    "output": (
+        "laneway.cli.events",
+        "Print what a task writes (`ctx.write`): texts as they are, other values as one line of JSON each.",
+    ),
     "cancel": ("laneway.cli.tasks", "Cancel a task. A waiting task never runs; a running task is asked to stop."),
     "retry": ("laneway.cli.tasks", "Run a finished task again, as a new attempt of the same task."),
     "workers": (

@@ -1,4 +1,4 @@
-"""`laneway callbacks destinations|register|rotate|remove|reencrypt`: who may receive outbound webhooks."""
+"""`laneway callbacks destinations|register|rotate|…`: who may receive outbound webhooks, and which events of tasks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from laneway._printable import printable
 from laneway.cli.base import Json, out, print_json, print_models, source, valid
+from laneway.schemas.choices import EventKindName
 from laneway.schemas.overlap import A_DAY, LONGEST_OVERLAP
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ Name = Annotated[str, typer.Argument(help="The destination's name, see `laneway 
 
 def add_commands(group: typer.Typer) -> None:
     """Add the commands of destinations to `laneway callbacks`."""
-    for command in (destinations, register, rotate, remove, reencrypt):
+    for command in (destinations, register, rotate, remove, subscribe, unsubscribe, reencrypt):
         group.command()(command)
 
 
@@ -64,6 +65,31 @@ def remove(name: Name) -> None:
     """Delete a destination with its secret. Its waiting deliveries fail."""
     source().webhooks.remove(name)
     out.print(f"Nothing is sent to {name} any more.")
+
+
+def subscribe(
+    name: Name,
+    kind: Annotated[list[EventKindName], typer.Option(help="Send events of this kind; repeatable; not output.")],
+    queue: Annotated[str | None, typer.Option(help="Only tasks of this queue.")] = None,
+    task_name: Annotated[str | None, typer.Option("--name", help="Only tasks of this name.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only tasks with this tag.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Send events of tasks from now on to a destination, each as a signed webhook. It replaces what was set before."""
+    platform = source(as_json=as_json)
+    from laneway.schemas.outbound_destination import EventSubscription
+
+    given = valid(EventSubscription, kinds=kind, queue=queue, name=task_name, tag=tag)
+    view = platform.webhooks.subscribe(name, given)
+    if as_json:
+        return print_json(view.model_dump(mode="json"))
+    return out.print(f"{view.name} gets the events {', '.join(given.kinds)} of tasks.")
+
+
+def unsubscribe(name: Name) -> None:
+    """Send a destination no further events of tasks. Deliveries that wait are sent."""
+    source().webhooks.unsubscribe(name)
+    out.print(f"{name} gets no further events of tasks.")
 
 
 def reencrypt() -> None:

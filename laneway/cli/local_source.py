@@ -11,7 +11,7 @@ import typer
 
 from laneway._printable import printable
 from laneway.cli.missing import say_missing
-from laneway.cli.source import LIMITS_UNKNOWN, DeadLetterFilter, Figures, TaskFilter
+from laneway.cli.source import LIMITS_UNKNOWN, DeadLetterFilter, FeedPart, Figures, TaskFilter
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.history.task_views import describe_attempt, describe_event
 from laneway.platform.operations.dead_letter_views import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.platform.platform import Platform
     from laneway.schemas.alert import AlertView, ReceiverAnswer
+    from laneway.schemas.feed import FeedEvent
     from laneway.schemas.history import (
         BulkActionResponse,
         DeadLetterGroupView,
@@ -130,6 +131,11 @@ class LocalSource:
                     typer.echo(printable(f"Waiting: {recorder.problem}"), err=True)
                 if not ended:
                     news.wait(POLL_SECONDS)
+
+    def feed(self, part: FeedPart) -> Iterator[FeedEvent]:
+        from laneway.cli.local_feed import local_feed
+
+        return local_feed(self._platform, part)
 
     def cancel(self, id: str) -> CancelResponse:
         return self._platform.tasks.cancel(id)

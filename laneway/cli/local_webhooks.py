@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from laneway.cli.source_parts import DeliverySelection
     from laneway.platform.platform import Platform
     from laneway.schemas.choices import EndpointState
-    from laneway.schemas.outbound_destination import DestinationRequest, DestinationView, NewSecretResponse
+    from laneway.schemas.outbound_destination import (
+        DestinationRequest,
+        DestinationView,
+        EventSubscription,
+        NewSecretResponse,
+    )
     from laneway.schemas.outbound_webhook import (
         DeliveryDetailsView,
         DeliveryView,
@@ -77,6 +82,12 @@ class LocalWebhooks:
 
     def remove(self, name: str) -> None:
         self._platform.destinations.remove(name)
+
+    def subscribe(self, name: str, subscription: EventSubscription) -> DestinationView:
+        return describe_destination(self._platform.event_webhooks.subscribe(name, subscription))
+
+    def unsubscribe(self, name: str) -> DestinationView:
+        return describe_destination(self._platform.event_webhooks.unsubscribe(name))
 
     def reencrypt(self) -> int:
         return self._platform.destinations.reencrypt()

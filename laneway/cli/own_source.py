@@ -12,8 +12,9 @@ from laneway.client import operator_calls
 
 if TYPE_CHECKING:
     from laneway.cli.own_api import OwnApi
-    from laneway.cli.source import Figures, Source
+    from laneway.cli.source import FeedPart, Figures, Source
     from laneway.schemas.alert import AlertView
+    from laneway.schemas.feed import FeedEvent
     from laneway.schemas.queue import QueueLimitsListResponse
     from laneway.schemas.task import EventView
 
@@ -29,6 +30,10 @@ class OwnSource(ApiSource):
     def follow(self, id: str) -> Iterator[EventView]:
         """The events as they come, until the task ends."""
         return self._itself().follow(id)
+
+    def feed(self, part: FeedPart) -> Iterator[FeedEvent]:
+        """The events of many tasks."""
+        return self._itself().feed(part)
 
     def figures(self, window: float, *, queue: str | None, name: str | None) -> Figures:
         """The figures, with the alerts of now."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from laneway.cli.schedule_source import ScheduleSource
     from laneway.cli.source_parts import Access, Maintenance, Webhooks
     from laneway.schemas.alert import AlertView, ReceiverAnswer
+    from laneway.schemas.feed import FeedEvent
     from laneway.schemas.history import (
         BulkActionResponse,
         DeadLetterGroupView,
@@ -78,6 +79,20 @@ class DeadLetterFilter:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPart:
+    """Selects events of a feed, and says where to begin; a field that is not set selects all."""
+
+    queue: str | None = None
+    name: str | None = None
+    tag: str | None = None
+    workflow: str | None = None
+    kinds: tuple[str, ...] = ()
+    after: int | None = None
+    last: int = 0
+    follow: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What `stats` shows."""
@@ -107,6 +122,10 @@ class Tasks(Protocol):
 
     def follow(self, id: str) -> Iterator[EventView]:
         """The events as they come, until the task ends."""
+        ...
+
+    def feed(self, part: FeedPart) -> Iterator[FeedEvent]:
+        """The events of many tasks; those to come, too, if `part.follow` says so."""
         ...
 
     def cancel(self, id: str) -> CancelResponse: ...

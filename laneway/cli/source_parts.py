@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from laneway.schemas.choices import ClearableState, EndpointState, TaskState
     from laneway.schemas.history import ClearResponse
     from laneway.schemas.maintenance import CleanupRequest, CleanupResponse, FlushResponse
-    from laneway.schemas.outbound_destination import DestinationRequest, DestinationView, NewSecretResponse
+    from laneway.schemas.outbound_destination import (
+        DestinationRequest,
+        DestinationView,
+        EventSubscription,
+        NewSecretResponse,
+    )
     from laneway.schemas.outbound_webhook import (
         DeliveryDetailsView,
         DeliveryView,
@@ -95,6 +100,10 @@ class Webhooks(Protocol):
     def rotate(self, name: str, *, overlap: int) -> NewSecretResponse: ...
 
     def remove(self, name: str) -> None: ...
+
+    def subscribe(self, name: str, subscription: EventSubscription) -> DestinationView: ...
+
+    def unsubscribe(self, name: str) -> DestinationView: ...
 
     def reencrypt(self) -> int: ...
 

@@ -87,6 +87,7 @@ def show(id: Id, as_json: Json = False) -> None:
     """Show one task with its payload, attempts and events. Values under names of secrets are hidden."""
     platform = source(as_json=as_json, reads=True)
     task, attempts, events = platform.show(id), platform.attempts(id), list(platform.events(id))
+    events = events if as_json else [event for event in events if event.kind != "output"]
     if as_json:
         whole = {"attempts_made": attempts, "events": events}
         lists = {name: [each.model_dump(mode="json") for each in found] for name, found in whole.items()}
@@ -177,6 +178,8 @@ def _show_event(bar: Progress, row: Any, event: EventView) -> None:
     from laneway.cli import views
 
     data, at = event.data, event.at.astimezone()
+    if event.kind == "output":  # `laneway output` prints it
+        return
     if event.kind == "progress":
         bar.update(row, completed=data.get("percent", 0), description=one_line(data.get("message") or ""))
         return

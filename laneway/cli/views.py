@@ -18,6 +18,7 @@ from laneway.schemas.choices import TaskState
 
 if TYPE_CHECKING:  # the help of a command must not import pydantic
     from laneway.schemas.alert import AlertView, ReceiverAnswer
+    from laneway.schemas.feed import FeedEvent
     from laneway.schemas.history import DeadLetterGroupView, DeadLetterView
     from laneway.schemas.queue import QueueLimitsResponse, UnknownQueue
     from laneway.schemas.statistics import Performance, Window
@@ -308,6 +309,15 @@ def headline(event: EventView) -> str:
     data = event.data
     detail = data.get("worker") or data.get("outcome") or data.get("reason") or data.get("text") or ""
     return one_line(f"{event.kind} {detail}")[:60]
+
+
+def feed_line(event: FeedEvent) -> str:
+    """An event of a feed as one line: time, id, task, what happened."""
+    at = f"{event.at.astimezone():%H:%M:%S} {event.id}"
+    if event.task_id is None:
+        return one_line(f"{at} {event.kind}: {event.data.get('reason', '')}")
+    detail = headline(event) if event.kind != "progress" else f"progress {event.data.get('percent')} %"
+    return one_line(f"{at} {event.task_id} {event.name} [{event.queue}] {detail}")
 
 
 def data(model: Any) -> Any:

@@ -50,10 +50,16 @@ def endpoint_table(endpoints: Sequence[EndpointView]) -> Grid:
 
 def destination_table(destinations: Sequence[DestinationView]) -> Grid:
     """Destinations, one per line."""
-    table = Grid(ident("name"), text("address"), "registered", "rotated", "two secrets until")
+    table = Grid(ident("name"), text("address"), "registered", "rotated", "two secrets until", text("events"))
     for each in destinations:
-        table.add(each.name, each.url, when(each.created_at), when(each.rotated_at), when(each.previous_until))
+        table.add(
+            each.name, each.url, when(each.created_at), when(each.rotated_at), when(each.previous_until), _events(each)
+        )
     return table
+
+
+def _events(destination: DestinationView) -> str:
+    return ", ".join(destination.events.kinds) if destination.events else ""
 
 
 def attempt_table(details: DeliveryDetailsView) -> Grid:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final, cast
 
 from laneway.client.errors import UnexpectedResponse, api_error
+from laneway.schemas.feed import FeedEvent
 from laneway.schemas.task import EventView
 
 PROBLEM: Final = frozenset({"type", "title", "status", "detail", "instance"})
@@ -34,6 +35,14 @@ def _late_status(body: Any) -> int | None:
     """The status of a problem that came after the answer had begun; None for any other body."""
     fields = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
     return fields["status"] if fields.keys() >= PROBLEM and isinstance(fields["status"], int) else None
+
+
+def read_feed_event(data: str) -> FeedEvent:
+    """Return one event of a feed. Raises UnexpectedResponse."""
+    try:
+        return FeedEvent.model_validate_json(data)
+    except ValueError as error:
+        raise UnexpectedResponse(f"An event of the feed cannot be read: {data[:200]!r}") from error
 
 
 def read_event(data: str) -> EventView:

@@ -12,8 +12,8 @@ import anyio
 import httpx2
 
 from laneway.client import calls
-from laneway.client.answers import checked_json, read_event
-from laneway.client.calls import Call, Options, Payload, Seconds
+from laneway.client.answers import checked_json, read_event, read_feed_event
+from laneway.client.calls import Call, Options, Payload, Seconds, Selection
 from laneway.client.connection import (
     RECONNECT_SECONDS,
     STREAM_SILENCE_SECONDS,
@@ -24,6 +24,8 @@ from laneway.client.connection import (
 )
 from laneway.client.errors import ClientError, Unreachable, WaitTimeout
 from laneway.client.retrying import Retrying
+from laneway.schemas.choices import EventKindName
+from laneway.schemas.feed import POSITION, FeedEvent, OutputChunk, chunks_of
 from laneway.schemas.history import TaskRequest
 from laneway.schemas.task import FINISHED, STOPPING, CancelResponse, EventView, TaskDetails, TaskHandle
 
@@ -82,7 +84,7 @@ class AsyncClient:
         while True:
             before, stops = after, False
             try:
-                async with self._stream(id, after, follow=follow) as stream:
+                async with self._stream(calls.events_path(id, follow=follow), after) as stream:
                     async for event in stream:
                         if stops := event.event == STOPPING:
                             break
@@ -98,6 +100,41 @@ class AsyncClient:
                     return
                 raise Unreachable(f"The platform at {self.url} ended the event stream of a task that goes on")
             except Unreachable as error:
+                await anyio.sleep(retrying.pause_after(error, repeatable=True))
+
+    async def output(self, id: str, *, after: int = 0, follow: bool = True) -> AsyncIterator[OutputChunk]:
+        """Yield the chunks that a task writes (`ctx.write`) as they come, until it is over.
+
+        `after`: the `event_id` of the last chunk that you have. Connections are made again as by `events`.
+        """
+        async for event in self.events(id, after=after, follow=follow):
+            if event.kind == EventKindName.OUTPUT:
+                for chunk in chunks_of(event):
+                    yield chunk
+
+    async def feed(
+        self, *, after: int | None = None, last: int = 0, follow: bool = True, **selection: Unpack[Selection]
+    ) -> AsyncIterator[FeedEvent]:
+        """Follow the events of all tasks, or of a selection: yield those after this one as they come, without end.
+
+        Without `after` it begins with the `last` events, or now. A lost connection is made again, and no event is
+        missed or repeated. An event of the kind `gone` says that events up to the id `data["before"]` were deleted
+        before they came. `follow=False`: only the events that exist now.
+        """
+        retrying = Retrying(self._connection.retry_seconds)
+        while True:
+            try:
+                async with self._stream(calls.feed_path(selection, last=last, follow=follow), after) as stream:
+                    async for event in stream:
+                        retrying = Retrying(self._connection.retry_seconds)
+                        view = read_feed_event(event.data)
+                        after = int(event.id) if event.id.isdecimal() else after
+                        if view.kind != POSITION:
+                            yield view
+                if not follow:
+                    return
+                await anyio.sleep(RECONNECT_SECONDS)
+            except ClientError as error:
                 await anyio.sleep(retrying.pause_after(error, repeatable=True))
 
     async def cancel(self, id: str) -> CancelResponse:
@@ -136,13 +173,11 @@ class AsyncClient:
             raise unreachable(self._connection, error) from error
 
     @asynccontextmanager
-    async def _stream(self, id: str, after: int, *, follow: bool) -> AsyncGenerator[httpx2.EventSource]:
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+    async def _stream(self, path: str, after: int | None = None) -> AsyncGenerator[httpx2.EventSource]:
+        headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
         timeout = httpx2.Timeout(self._connection.timeout, read=STREAM_SILENCE_SECONDS)
         try:
-            async with self._http.stream(
-                "GET", calls.events_path(id, follow=follow), headers=headers, timeout=timeout
-            ) as response:
+            async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
                 if response.status_code != 200:
                     checked_json(response.status_code, await response.aread(), response.headers.get("Retry-After"))
                 yield httpx2.EventSource(response)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -130,6 +130,26 @@ def seconds(value: Seconds) -> float:
 def events_path(id: str, *, follow: bool = True) -> str:
     """The path of a task's event stream; without `follow` it ends after the events that exist now."""
     return _path(id, "/events" if follow else "/events?follow=false")
+
+
+class Selection(TypedDict, total=False):
+    """Which events of a feed: a field that is not given selects all."""
+
+    queue: str | None
+    name: str | None
+    tag: str | None
+    workflow: str | None
+    """The id of a workflow run."""
+    kinds: Sequence[str]
+    """Kinds of events. Without them the feed has all but `output`."""
+
+
+def feed_path(selection: Selection, *, last: int, follow: bool) -> str:
+    """The path of a feed."""
+    given: dict[str, Any] = {**selection}
+    given |= {"kind": list(given.pop("kinds", ())), "last": last or None, "follow": None if follow else "false"}
+    query = urlencode({name: value for name, value in given.items() if value is not None}, doseq=True)
+    return f"/events?{query}" if query else "/events"
 
 
 def _path(id: str, rest: str = "") -> str:

@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx2
 
 from laneway.client import calls
-from laneway.client.answers import checked_json, read_event
-from laneway.client.calls import Call, Options, Payload, Seconds
+from laneway.client.answers import checked_json, read_event, read_feed_event
+from laneway.client.calls import Call, Options, Payload, Seconds, Selection
 from laneway.client.connection import (
     RECONNECT_SECONDS,
     STREAM_SILENCE_SECONDS,
@@ -23,6 +23,8 @@ from laneway.client.connection import (
 )
 from laneway.client.errors import ClientError, Unreachable, WaitTimeout
 from laneway.client.retrying import Retrying
+from laneway.schemas.choices import EventKindName
+from laneway.schemas.feed import POSITION, FeedEvent, OutputChunk, chunks_of
 from laneway.schemas.history import TaskRequest
 from laneway.schemas.task import FINISHED, STOPPING, CancelResponse, EventView, TaskDetails, TaskHandle
 
@@ -81,7 +83,7 @@ class Client:
         while True:
             before, stops = after, False
             try:
-                with self._stream(id, after, follow=follow) as stream:
+                with self._stream(calls.events_path(id, follow=follow), after) as stream:
                     for event in stream:
                         if stops := event.event == STOPPING:
                             break
@@ -97,6 +99,40 @@ class Client:
                     return
                 raise Unreachable(f"The platform at {self.url} ended the event stream of a task that goes on")
             except Unreachable as error:
+                time.sleep(retrying.pause_after(error, repeatable=True))
+
+    def output(self, id: str, *, after: int = 0, follow: bool = True) -> Iterator[OutputChunk]:
+        """Yield the chunks that a task writes (`ctx.write`) as they come, until it is over.
+
+        `after`: the `event_id` of the last chunk that you have. Connections are made again as by `events`.
+        """
+        for event in self.events(id, after=after, follow=follow):
+            if event.kind == EventKindName.OUTPUT:
+                yield from chunks_of(event)
+
+    def feed(
+        self, *, after: int | None = None, last: int = 0, follow: bool = True, **selection: Unpack[Selection]
+    ) -> Iterator[FeedEvent]:
+        """Follow the events of all tasks, or of a selection: yield those after this one as they come, without end.
+
+        Without `after` it begins with the `last` events, or now. A lost connection is made again, and no event is
+        missed or repeated. An event of the kind `gone` says that events up to the id `data["before"]` were deleted
+        before they came. `follow=False`: only the events that exist now.
+        """
+        retrying = Retrying(self._connection.retry_seconds)
+        while True:
+            try:
+                with self._stream(calls.feed_path(selection, last=last, follow=follow), after) as stream:
+                    for event in stream:
+                        retrying = Retrying(self._connection.retry_seconds)
+                        view = read_feed_event(event.data)
+                        after = int(event.id) if event.id.isdecimal() else after
+                        if view.kind != POSITION:
+                            yield view
+                if not follow:
+                    return
+                time.sleep(RECONNECT_SECONDS)
+            except ClientError as error:
                 time.sleep(retrying.pause_after(error, repeatable=True))
 
     def cancel(self, id: str) -> CancelResponse:
@@ -135,13 +171,11 @@ class Client:
             raise unreachable(self._connection, error) from error
 
     @contextmanager
-    def _stream(self, id: str, after: int, *, follow: bool) -> Generator[httpx2.EventSource]:
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+    def _stream(self, path: str, after: int | None = None) -> Generator[httpx2.EventSource]:
+        headers = {"Accept": "text/event-stream"} | ({} if after is None else {"Last-Event-ID": str(after)})
         timeout = httpx2.Timeout(self._connection.timeout, read=STREAM_SILENCE_SECONDS)
         try:
-            with self._http.stream(
-                "GET", calls.events_path(id, follow=follow), headers=headers, timeout=timeout
-            ) as response:
+            with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
                 if response.status_code != 200:
                     checked_json(response.status_code, response.read(), response.headers.get("Retry-After"))
                 yield httpx2.EventSource(response)

@@ -11,6 +11,8 @@ from laneway.client.calls import Call
 from laneway.schemas.outbound_destination import (
     DestinationRequest,
     DestinationsResponse,
+    DestinationView,
+    EventSubscription,
     NewSecretResponse,
     ReencryptedResponse,
 )
@@ -79,6 +81,17 @@ def rotate_destination(name: str, *, overlap: int) -> Call[NewSecretResponse]:
     """`POST /api/callbacks/destinations/{name}/rotate`. A repeat would replace the new secret as well."""
     path, body = f"{PREFIX}/destinations/{part(name)}/rotate", {"overlap_seconds": overlap}
     return Call("POST", path, adapter(NewSecretResponse), body, repeatable=False)
+
+
+def subscribe_destination(name: str, subscription: EventSubscription) -> Call[DestinationView]:
+    """`PUT /api/callbacks/destinations/{name}/events`."""
+    body = subscription.model_dump(mode="json", exclude_none=True)
+    return Call("PUT", f"{PREFIX}/destinations/{part(name)}/events", adapter(DestinationView), body)
+
+
+def unsubscribe_destination(name: str) -> Call[DestinationView]:
+    """`DELETE /api/callbacks/destinations/{name}/events`."""
+    return Call("DELETE", f"{PREFIX}/destinations/{part(name)}/events", adapter(DestinationView))
 
 
 def remove_destination(name: str) -> Call[None]:

@@ -38,6 +38,7 @@ class EventKind(StrEnum):
     LOST = "lost"
     PROGRESS = "progress"
     LOG = "log"
+    OUTPUT = "output"
     ACK = "ack"
     BURY = "bury"
     CANCEL = "cancel"

@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.erasure.erasure import Erasure
     from laneway.platform.execution.celery_results import CeleryResults
     from laneway.platform.flow.named_limits import NamedLimits
+    from laneway.platform.history.event_feed import EventFeed
     from laneway.platform.history.overview import Overviews
     from laneway.platform.history.queue_samples import QueueSamples
     from laneway.platform.operations.bulk_tasks import BulkTasks
@@ -62,6 +63,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.schedules.watch import ScheduleWatch
     from laneway.platform.webhooks.delivery_log import DeliveryLog
     from laneway.platform.webhooks.destinations import Destinations
+    from laneway.platform.webhooks.event_webhooks import EventWebhooks
     from laneway.platform.webhooks.outbound_webhooks import OutboundWebhooks
 
 
@@ -227,6 +229,12 @@ class Platform:
         return EventStream(self.database, self.recorder, self.tasks)
 
     @cached_property
+    def event_feed(self) -> EventFeed:
+        from laneway.platform.history.event_feed import EventFeed
+
+        return EventFeed(self.database, self.recorder)
+
+    @cached_property
     def cancellation_watchdog(self) -> CancellationWatchdog:
         limits = self._settings.tasks
         return CancellationWatchdog(self.attempts, every=min(limits.lease_seconds / 5, 1.0), grace=limits.cancel_grace)
@@ -246,6 +254,12 @@ class Platform:
         settings = self._settings
         box = SecretBox(lambda: settings.destinations.keys(settings.storage.folder))
         return Destinations(self.database, settings.outbound, box)
+
+    @cached_property
+    def event_webhooks(self) -> EventWebhooks:
+        from laneway.platform.webhooks.event_webhooks import EventWebhooks
+
+        return EventWebhooks(self.database, self.tasks)
 
     @cached_property
     def delivery_log(self) -> DeliveryLog:

@@ -11,6 +11,7 @@ from laneway.platform.audit_log.recording import record, recorded_as
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_events, task_runs
+from laneway.platform.db.queries.event_marks import note_deletion
 from laneway.platform.db.session import Database
 from laneway.platform.errors import (
     QUEUE_REFUSALS,
@@ -97,6 +98,7 @@ class TaskControl:
             run = task_runs.get(session, id, lock=True)
             if run.state not in FINISHED:
                 raise WrongState(id, run.state, "deleted before it is over")
+            note_deletion(session, TaskRun.id == id)
             session.delete(run)
             session.flush()
             record(session, "task.delete", ("task", id), before=described(run))

@@ -68,3 +68,28 @@ class EndpointState(StrEnum):
 
     ENABLED = "enabled"
     DISABLED = "disabled"
+
+
+class EventKindName(StrEnum):
+    """The kinds of the events of tasks."""
+
+    ACCEPTED = "accepted"
+    PUT = "put"
+    BEGIN = "begin"
+    END = "end"
+    LOST = "lost"
+    PROGRESS = "progress"
+    LOG = "log"
+    OUTPUT = "output"
+    ACK = "ack"
+    BURY = "bury"
+    CANCEL = "cancel"
+    MARK = "mark"
+    CANCEL_REQUESTED = "cancel requested"
+    PURGE = "purge"
+    REQUEUE = "requeue"
+    RETRIED = "retried by hand"
+    DISCARD = "discard"
+    DISCARDED = "discarded"
+    RESTORED = "restored"
+    FORGET = "forget"

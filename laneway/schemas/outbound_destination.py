@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
 
+from laneway.schemas.choices import EventKindName
 from laneway.schemas.model import Model
 from laneway.schemas.number import Whole
 from laneway.schemas.overlap import A_DAY, LONGEST_OVERLAP
 from laneway.schemas.task import Response
+from laneway.schemas.text import Text
 
 DESTINATION_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 MAX_DESTINATION_URL: Final = 500
@@ -43,6 +45,26 @@ class RotationRequest(Model):
     )
 
 
+class EventSubscription(Model):
+    """Which events of tasks are sent to a destination. A field that is not given selects all."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"kinds": ["end"], "queue": "emails"}]})
+
+    kinds: list[EventKindName] = Field(
+        min_length=1, max_length=len(EventKindName), description="Kinds of events, all but `output`"
+    )
+    queue: Text | None = Field(default=None, description="Only tasks of this queue")
+    name: Text | None = Field(default=None, description="Only tasks of this name")
+    tag: Text | None = Field(default=None, description="Only tasks with this tag")
+
+    @field_validator("kinds")
+    @classmethod
+    def _refuse_output(cls, kinds: list[EventKindName]) -> list[EventKindName]:
+        if EventKindName.OUTPUT in kinds:
+            raise ValueError("the output of tasks is not sent as webhooks: follow the task's events instead")
+        return kinds
+
+
 class DestinationView(Response):
     """One destination, without its secret."""
 
@@ -51,6 +73,7 @@ class DestinationView(Response):
     created_at: datetime
     rotated_at: datetime | None
     previous_until: datetime | None = Field(description="Until then the secret before the present one signs as well")
+    events: EventSubscription | None = Field(default=None, description="Which events of tasks it gets; null: none")
 
 
 class NewSecretResponse(Response):

@@ -18,6 +18,7 @@ from laneway.schemas.outbound_destination import (
     DestinationRequest,
     DestinationsResponse,
     DestinationView,
+    EventSubscription,
     NewSecretResponse,
     ReencryptedResponse,
     RotationRequest,
@@ -67,6 +68,21 @@ def show_destination(name: Name, services: ServicesDep) -> DestinationView:
 def rotate_destination(name: Name, body: RotationRequest, services: ServicesDep) -> NewSecretResponse:
     """Give a destination a new secret. The present one signs as well until the overlap is over."""
     return describe_new_secret(services.destinations.rotate(name, overlap=timedelta(seconds=body.overlap_seconds)))
+
+
+@router.put("/{name}/events", responses=problems(404))
+def subscribe_destination(name: Name, body: EventSubscription, services: ServicesDep) -> DestinationView:
+    """Send the selected events of tasks from now on to a destination, each as a signed webhook `task.KIND`.
+
+    It replaces an earlier subscription. Events of the deliveries themselves are not sent.
+    """
+    return describe_destination(services.event_webhooks.subscribe(name, body))
+
+
+@router.delete("/{name}/events", responses=problems(404))
+def unsubscribe_destination(name: Name, services: ServicesDep) -> DestinationView:
+    """Send a destination no further events of tasks. Deliveries that wait are sent."""
+    return describe_destination(services.event_webhooks.unsubscribe(name))
 
 
 @router.delete("/{name}", status_code=204, responses=problems(404))

@@ -240,13 +240,14 @@ async def follow_task(
     services: ServicesDep,
     last_event_id: Annotated[str | None, Header(max_length=20)] = None,
     follow: Annotated[bool, Query(description="False: end after the events that exist now")] = True,
+    after: Annotated[int, Query(ge=0, le=LAST_ID, description="As `Last-Event-ID`, which goes first")] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream the task's events (server-sent events): progress, log lines, attempts, the outcome.
+    """Stream the task's events (server-sent events): progress, log lines, output, attempts, the outcome.
 
     The stream ends when the task ends. When the API stops, the last event is `stopping`; it has no id. A request with
     `Last-Event-ID` continues after that event.
     """
-    after = min(int(last_event_id), LAST_ID) if last_event_id and last_event_id.isdecimal() else 0
+    after = min(int(last_event_id), LAST_ID) if last_event_id and last_event_id.isdecimal() else after
     loop, wakeup = asyncio.get_running_loop(), asyncio.Event()
     with services.event_stream.subscribe(task_id, partial(loop.call_soon_threadsafe, wakeup.set)):
         while True:

@@ -24,6 +24,7 @@ from laneway.platform import clock
 from laneway.platform.broker_errors import translated_errors
 from laneway.platform.errors import BrokerUnavailable, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, AttemptResult, AttemptSignal, OutcomePolicy, Raised, Skip
+from laneway.platform.execution.output import sealed_output
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskSpec
 from laneway.platform.settings import TaskSettings
@@ -139,6 +140,8 @@ class EngineAttempts:
         lease = attempt.lease
         if lease is None:
             return AttemptSignal.LOST
+        if kind is EventKind.OUTPUT:
+            data = sealed_output(self._settings.sealer, attempt, data)
         with translated_errors():
             return _signal(self._engine.report(lease, kind, json.dumps(data, default=str)))
 

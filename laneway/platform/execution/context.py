@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from structlog.stdlib import BoundLogger
@@ -13,6 +14,7 @@ from laneway.engine import EventKind
 from laneway.platform import tracing
 from laneway.platform.errors import PlatformError, TaskCancelled, TaskSnoozed
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal
+from laneway.platform.execution.output import OutputWriter
 from laneway.platform.execution.progress import ProgressReports
 from laneway.platform.execution.shutdown import is_shutting_down
 from laneway.platform.logging import logger
@@ -47,6 +49,7 @@ class Context:
 
     def __init__(self, attempt: Attempt, platform: Platform) -> None:
         self._attempt, self._platform, self._reports = attempt, platform, ProgressReports()
+        self._output: OutputWriter | None = None
 
     @property
     def id(self) -> str:
@@ -96,6 +99,25 @@ class Context:
             return
         if self._platform.attempts.report(self._attempt, EventKind.PROGRESS, report) is not AttemptSignal.CONTINUE:
             raise TaskCancelled
+
+    def write(self, chunk: Any) -> None:
+        """Write a chunk of the task's output: a text, or any JSON value. Watchers of the task get it while it runs.
+
+            for token in model.stream(payload.question):
+                ctx.write(token)
+
+        Write as often as you like: chunks are sent in groups, after 0.1 s or 16,000 characters. `Client.output` and
+        `laneway watch` show them as they come, and again for as long as the history keeps the task. A retry writes
+        its output anew.
+
+        A chunk may have 64,000 characters of JSON, the output of an attempt 5,000,000: else it raises OutputTooLarge. A
+        task that writes more than 200,000 characters a second waits here. Raises TaskCancelled as `progress` does,
+        TypeError or ValueError for what is not JSON, and BrokerUnavailable (without the delivery engine:
+        DatabaseUnavailable).
+        """
+        if self._output is None:
+            self._output = OutputWriter(partial(self._platform.attempts.report, self._attempt, EventKind.OUTPUT))
+        self._output.write(chunk)
 
     def raise_if_cancelled(self) -> None:
         """Raise TaskCancelled when the task was cancelled, or when another worker has taken it over.
@@ -158,8 +180,10 @@ class Context:
             yield items[index]
             self._platform.steps.save_finished_items(self._attempt, name, index + 1)
 
-    def report_last_progress(self) -> None:
-        """Record the last report of the attempt, if it still waits: the status shows how far the task came."""
+    def report_rest(self) -> None:
+        """Record the last progress report and the last output of the attempt, if they still wait."""
+        if self._output is not None:
+            self._output.close()
         last = self._reports.take_waiting()
         if last is not None:
             with suppress(PlatformError):  # the outcome counts

@@ -23,6 +23,7 @@ from laneway.platform.errors import WorkerLost
 from laneway.platform.execution.attempts import DeliveredTask, ack_action
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.execution.outcomes import Attempt, AttemptResult, AttemptSignal, OutcomePolicy, Raised, Skip
+from laneway.platform.execution.output import sealed_output
 from laneway.platform.history.adoption import run_from_call
 from laneway.platform.history.journal_projection import JournalProjection
 from laneway.platform.logging import logger
@@ -75,6 +76,8 @@ class LedgerAttempts:
 
     def report(self, attempt: Attempt, kind: EventKind, data: dict[str, Any]) -> AttemptSignal:
         """Record the data as an event."""
+        if kind is EventKind.OUTPUT:
+            data = sealed_output(self._settings.sealer, attempt, data)
         with self._database.transaction() as session:
             run = self._owned_run(session, attempt)
             if run is None:

@@ -64,6 +64,7 @@ class Record:
 
     progress: list[Progress] = field(default_factory=list[Progress])
     log: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    output: list[Any] = field(default_factory=list[Any])
     steps: dict[str, Any] = field(default_factory=dict[str, Any])
     submitted: list[Submitted] = field(default_factory=list[Submitted])
     limits_reached: list[LimitReached] = field(default_factory=list[LimitReached])
@@ -117,6 +118,9 @@ class _Attempts:
         if kind is EventKind.LOG:
             self._record.log.append(data)
             return AttemptSignal.CONTINUE
+        if kind is EventKind.OUTPUT:
+            self._record.output.extend(data["chunks"])
+            return self._signal(attempt)
         self._record.progress.append(Progress(data["percent"], data.get("message"), data.get("counters", {})))
         return self._signal(attempt)
 

@@ -78,6 +78,11 @@ class LocalRun:
         return self.record.progress
 
     @property
+    def output(self) -> list[Any]:
+        """The chunks that the task has written, over all its attempts."""
+        return self.record.output
+
+    @property
     def log(self) -> list[str]:
         """The texts of the log lines, from INFO on."""
         return [line["text"] for line in self.record.log]

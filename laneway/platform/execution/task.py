@@ -207,7 +207,7 @@ class PlatformTask(Task):
         except Exception as error:  # noqa: BLE001  whatever a task raises becomes an outcome
             return Raised(error)
         finally:
-            context.report_last_progress()
+            context.report_rest()
 
     def _sealed(self, outcome: Outcome) -> Outcome:
         """The outcome with an encrypted result, if the task is encrypted: as it is stored, passed on and logged."""

@@ -63,6 +63,7 @@ def start_maintenance(sender: Any, **_: Any) -> None:
         watch_schedules=platform.alerts.watch_schedules,
         watch_schema=platform.schema_versions.report_newer,
         take_sample=platform.queue_samples.take_if_due,
+        send_events=platform.event_webhooks.send,
         data_folder=platform.settings.storage.folder,
     )
     _running_maintenance.append(maintenance)

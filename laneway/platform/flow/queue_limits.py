@@ -55,13 +55,13 @@ class QueueLimits:
 
     def of(self, queue: str) -> QueueLimitsResponse:
         """The limits of one queue. Raises NoSuchQueue."""
-        _check_declared(queue)
+        check_declared(queue)
         return next(limits for limits in self.listing() if limits.queue == queue)
 
     def put(self, queue: str, request: LimitsRequest) -> QueueLimitsResponse:
         """Set all limits of a queue. An unreachable broker gets them later. Raises NoSuchQueue, Unsupported."""
         self._broker.require_engine("limits of queues")
-        _check_declared(queue)
+        check_declared(queue)
         limit = RateLimit(
             rate=request.rate,
             per_seconds=request.per_seconds,
@@ -108,7 +108,8 @@ def _record(session: Session, queue: str, *, before: RateLimit, after: RateLimit
     record(session, action, ("queue", queue), before=asdict(before), after=asdict(after))
 
 
-def _check_declared(queue: str) -> None:
+def check_declared(queue: str) -> None:
+    """Raise NoSuchQueue unless the application declares the queue."""
     if queue not in declared:
         raise NoSuchQueue(queue, list(declared))
 

@@ -299,8 +299,8 @@ class JournalProjection:
             run.progress_message = repository.storable(str(message)) if message is not None else None
         return data
 
-    def log_line(self, run: TaskRun, event: Event) -> EventData | None:
-        """The event's outcome is the log line, as a JSON object."""
+    def report(self, run: TaskRun, event: Event) -> EventData | None:
+        """The event's outcome is a log line, or a group of chunks of the output, as a JSON object."""
         del run
         return repository.parse_object(event.outcome)
 
@@ -349,7 +349,8 @@ _METHODS: dict[EventKind, Callable[[JournalProjection, TaskRun, Event], EventDat
     EventKind.DISCARD: JournalProjection.dead_letter_removed,
     EventKind.TRIM: JournalProjection.dead_letter_removed,
     EventKind.PROGRESS: JournalProjection.progress,
-    EventKind.LOG: JournalProjection.log_line,
+    EventKind.LOG: JournalProjection.report,
+    EventKind.OUTPUT: JournalProjection.report,
 }
 
 

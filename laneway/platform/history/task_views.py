@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from laneway.engine import EventKind
 from laneway.platform import clock
 from laneway.platform.db.models import TaskAttempt, TaskEvent, TaskRun, Worker
 from laneway.platform.db.queries.workers import ALIVE
@@ -72,10 +73,12 @@ def describe_attempt(attempt: TaskAttempt) -> AttemptView:
 
 
 def describe_event(event: TaskEvent) -> EventView:
-    """The view of an event."""
-    return EventView(
-        id=event.seq, at=event.at, kind=event.kind, attempt=event.attempt, data=without_secrets(event.data)
-    )
+    """The view of an event. The output of a task is shown as its result is: decrypted, and with nothing hidden."""
+    if event.kind == EventKind.OUTPUT:
+        data = {**event.data, "chunks": shown(event.data.get("chunks"))}
+    else:
+        data = without_secrets(event.data)
+    return EventView(id=event.seq, at=event.at, kind=event.kind, attempt=event.attempt, data=data)
 
 
 def describe_worker(worker: Worker, *, running: Sequence[str], now: datetime) -> WorkerView:

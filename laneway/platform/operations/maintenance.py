@@ -1,6 +1,6 @@
 """Maintenance: what workers do beside their tasks, so that no task is forgotten.
 
-Threads of each worker's main process do five things. They
+Threads of each worker's main process do six things. They
 
 1. report that the worker is alive and which queues it serves;
 2. record the events of the engine's journals in the history (`JournalRecorder`);
@@ -8,14 +8,15 @@ Threads of each worker's main process do five things. They
 4. take in the tasks that other programs have put outside of the declared queues (`Intake`);
 5. store once a minute what the queues look like (`QueueSamples`), set the limits that the broker's queues lack
    (`Broker.prepare`), compare the history with the broker, send again what the broker lost, and look once a minute
-   whether the schedule stands still (`Alerts.watch_schedules`).
+   whether the schedule stands still (`Alerts.watch_schedules`);
+6. submit the webhooks of new events of tasks (`EventWebhooks`).
 
-Each of the five has a thread of its own: a long journal, a broker that does not answer, or many lost tasks delay none
+Each of the six has a thread of its own: a long journal, a broker that does not answer, or many lost tasks delay none
 of the others, and above all not the report that the worker lives.
 
-Every worker does the first four: the report is about itself, and the others must go on at once when a worker dies. Rows
-that are locked or claimed divide the work of 2 and 3. The fifth is done by one worker of the fleet, which
-holds a lease for it (`FleetLease`).
+Every worker does all but the fifth: the report is about itself, and the others must go on at once when a worker dies.
+Rows that are locked or claimed divide the work of 2, 3 and 6. The fifth is done by one worker of the fleet, which holds
+a lease for it (`FleetLease`).
 
 Each step may be repeated, also by many workers at once: it changes a row only if nobody else has changed it before, and
 a second delivery of a task is refused when a worker starts it. The delivery engine handles everything that depends on
@@ -61,6 +62,8 @@ TICK = 0.5
 """Seconds between two checks for due jobs."""
 TAKE_IN_EVERY = 1.0
 """Seconds between two looks for the tasks of other programs."""
+SEND_EVENTS_EVERY = 1.0
+"""Seconds between two looks for events that are sent as webhooks."""
 COMPARE_EVERY = 5.0
 """Seconds between two runs of `compare`."""
 WATCH_EVERY = 60.0
@@ -98,6 +101,7 @@ class Maintenance:
         watch_schedules: Callable[[], object] = lambda: None,
         watch_schema: Callable[[], object] = lambda: None,
         take_sample: Callable[[], object] = lambda: None,
+        send_events: Callable[[], object] = lambda: None,
         data_folder: Path | None = None,
     ) -> None:
         """`data_folder`: `DATA_DIR`; the worker reports how much of its disk is free."""
@@ -112,6 +116,7 @@ class Maintenance:
         self._cursor = 0
         self._watch_schema, self._schema_at = watch_schema, monotonic() + SCHEMA_EVERY
         self._take_sample, self._data_folder = take_sample, data_folder
+        self._send_events = send_events
         self._watch_schedules, self._watch_at = watch_schedules, monotonic() + WATCH_EVERY
         self._stopped = Event()
         self._problems: dict[str, str] = {}
@@ -127,6 +132,7 @@ class Maintenance:
             (0.0, self.relay),
             (TAKE_IN_EVERY, self.take_in),
             (COMPARE_EVERY, self.compare),
+            (SEND_EVENTS_EVERY, self.send_events),
         ):
             thread = Thread(target=self._run, args=(every, job), name=f"laneway-{job.__name__}", daemon=True)
             self._threads.append(thread)
@@ -230,6 +236,10 @@ class Maintenance:
     def take_in(self) -> int:
         """Queue the tasks that other programs have put outside of the declared queues; return how many."""
         return self._intake.take()
+
+    def send_events(self) -> None:
+        """Submit the webhooks of new events of tasks."""
+        self._send_events()
 
     def _reconcile_page(self, page: Sequence[TaskRun]) -> int:
         lost: list[tuple[TaskRun, MessageInfo | None]] = []

@@ -11,6 +11,8 @@ from laneway.platform.registry import registry
 
 DELIVERY_ROLE: Final = "delivering outbound webhooks"
 """The role of the task that delivers outbound webhooks."""
+TASK_EVENT: Final = "task."
+"""What the names of the platform's events of tasks begin with; see `event_webhooks`. All such names are reserved."""
 _reserved: set[str] = set()
 
 
@@ -34,7 +36,7 @@ def refuse_reserved_event(task: str, payload: Mapping[str, Any]) -> None:
     if spec is None or spec.role != DELIVERY_ROLE:
         return
     event = payload.get("event")
-    if isinstance(event, str) and _plain(event) in _reserved:
+    if isinstance(event, str) and (_plain(event) in _reserved or _plain(event).startswith(TASK_EVENT)):
         raise ReservedEvent(event[:100])
 
 

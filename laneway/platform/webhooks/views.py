@@ -9,6 +9,7 @@ from laneway.platform.logging import without_secrets
 from laneway.platform.webhooks.delivery_log import LoggedDelivery
 from laneway.platform.webhooks.destinations import NewSecret
 from laneway.platform.webhooks.egress import display_url
+from laneway.platform.webhooks.event_webhooks import subscription_of
 from laneway.schemas.outbound_destination import DestinationView, NewSecretResponse
 from laneway.schemas.outbound_webhook import (
     DeliveryAttemptView,
@@ -48,6 +49,7 @@ def describe_destination(destination: OutboundDestination) -> DestinationView:
         created_at=destination.created_at,
         rotated_at=destination.rotated_at,
         previous_until=destination.previous_until,
+        events=subscription_of(destination),
     )
 
 

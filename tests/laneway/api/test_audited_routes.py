@@ -161,6 +161,12 @@ def destination(api: Api) -> dict[str, Any]:
     return {"name": "shop", "json": {}}
 
 
+@audited("PUT /api/callbacks/destinations/{name}/events", "destination.subscribe")
+@audited("DELETE /api/callbacks/destinations/{name}/events", "destination.unsubscribe")
+def subscribed_destination(api: Api) -> dict[str, Any]:
+    return {**destination(api), "json": {"kinds": ["end"]}}
+
+
 @audited("POST /api/callbacks/destinations/reencrypt", "destination.reencrypt")
 def no_destination(_api: Api) -> dict[str, Any]:
     return {}

@@ -17,7 +17,7 @@ from tests.fixtures.shell import Shell
 READS = {
     *("doctor", "schedules list", "schedules show"),
     *("stats", "tasks list", "tasks show", "tasks attempts", "tasks follow", "search", "status", "active", "attempts"),
-    "why",
+    *("why", "events", "output"),
     *("watch", "workers", "alerts list", "dead list", "dead show", "dead groups", "queues list", "queues routes"),
     *("callbacks list", "callbacks show", "callbacks endpoints", "callbacks destinations", "workflows list"),
     *(
@@ -73,6 +73,8 @@ BY_SERVICE = {
     "callbacks disable": "receiver.disable",
     "callbacks rotate": "destination.rotate",
     "callbacks remove": "destination.remove",
+    "callbacks subscribe": "destination.subscribe",
+    "callbacks unsubscribe": "destination.unsubscribe",
     "workflows cancel": "workflow.cancel",
     "workflows retry": "workflow.retry",
     "workflows signal": "workflow.signal",

@@ -49,6 +49,7 @@ def thumbnails(ctx: Context, payload: Thumbnail) -> dict[str, Any]:
     picture = ctx.step("fetch", fetch, ctx, payload.url)
     for number in ctx.loop("sizes", [64, 128, 256]):
         ctx.progress(number / 256 * 90, f"size {number}", pixels=number * number)
+        ctx.write(number)
     if ctx.attempt <= payload.fails:
         raise ERRORS[payload.how]
     logger(__name__).info("made", picture=picture, password="hidden")
@@ -93,6 +94,7 @@ def test_a_task_is_run_to_its_end_and_everything_that_it_did_is_known(thumbnail:
     assert done.state == "completed"
     assert done.result == {"picture": ["cat", 1], "attempt": 1}, "a step's result is as a later attempt reads it"
     assert done.progress[0] == Progress(22, "size 64", {"pixels": 4096})
+    assert done.output == [64, 128, 256]
     assert done.steps == {"fetch": ["cat", 1], "sizes": 3}
     assert done.log == ["made", "3 pictures"]
     assert "hidden" not in str(done.record.log)

@@ -11,6 +11,7 @@ from laneway.platform.db.models.samples import QueueSample
 from laneway.platform.db.models.schedules import ScheduleFiring, StoredSchedule
 from laneway.platform.db.models.tasks import (
     Alert,
+    EventMark,
     FleetLease,
     JournalCursor,
     TaskAttempt,
@@ -28,6 +29,7 @@ __all__ = [
     "AuditLogEntry",
     "AuditLogHead",
     "Base",
+    "EventMark",
     "FleetLease",
     "Id",
     "Installation",

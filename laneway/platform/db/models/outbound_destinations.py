@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import String
+from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from laneway.platform.db.models.base import Base
@@ -25,3 +26,7 @@ class OutboundDestination(Base):
     previous_until: Mapped[datetime | None]
     created_at: Mapped[datetime]
     rotated_at: Mapped[datetime | None]
+    events: Mapped[dict[str, Any] | None]
+    """Which events of tasks are sent to it, if `events_after` is set."""
+    events_after: Mapped[int | None] = mapped_column(BigInteger)
+    """The id of the last event that was looked at for it. None: it gets no events of tasks."""

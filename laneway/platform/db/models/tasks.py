@@ -1,4 +1,4 @@
-"""The tables of tasks: tasks, attempts, events, steps, live workers, leases of the fleet, alerts."""
+"""The tables of tasks: tasks, attempts, events, marks of events, steps, live workers, leases of the fleet, alerts."""
 
 from __future__ import annotations
 
@@ -120,6 +120,15 @@ class TaskEvent(Base):
     kind: Mapped[str] = mapped_column(String(24))
     attempt: Mapped[int | None]
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class EventMark(Base):
+    """An id of an event that is kept after the event is deleted; see `laneway.platform.db.queries.event_feed`."""
+
+    __tablename__ = "event_marks"
+
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
 
 
 class TaskStep(Base):

@@ -33,6 +33,12 @@ def every(session: Session) -> Sequence[OutboundDestination]:
     return session.scalars(select(OutboundDestination).order_by(OutboundDestination.name).with_for_update()).all()
 
 
+def subscribed(session: Session, *, behind: int) -> Sequence[str]:
+    """The names of the destinations that get events of tasks, and have not got those up to this id."""
+    waiting = select(OutboundDestination.name).where(OutboundDestination.events_after < behind)
+    return session.scalars(waiting.order_by(OutboundDestination.name)).all()
+
+
 def count(session: Session) -> int:
     """The number of destinations."""
     return session.scalar(select(func.count()).select_from(OutboundDestination)) or 0

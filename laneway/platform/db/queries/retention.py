@@ -23,6 +23,7 @@ from laneway.platform.db.models import (
     Worker,
     WorkflowRun,
 )
+from laneway.platform.db.queries.event_marks import note_deletion
 from laneway.platform.db.queries.outbound_webhooks import DISABLED, OPERATOR
 from laneway.schemas.task import FINISHED, TaskState
 from laneway.schemas.workflow_run import RUN_OVER
@@ -142,6 +143,8 @@ def delete_batch(session: Session, key: InstrumentedAttribute[Any], old: ColumnE
     """Delete at most `limit` rows for which `old` is true, in the order of `key`; returns how many."""
     ids = _lock(session, key, old, limit)
     if ids:
+        if key.class_ is TaskRun:
+            note_deletion(session, key.in_(ids))
         rows = delete(key.class_).where(key.in_(ids))  # pyright: ignore[reportArgumentType] - never an alias here
         session.execute(rows.execution_options(synchronize_session=False))
     return len(ids)

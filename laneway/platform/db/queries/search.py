@@ -13,6 +13,7 @@ from laneway.platform import clock
 from laneway.platform.access.bounds import tenant_prefix
 from laneway.platform.access.caller import Caller, current_caller
 from laneway.platform.db.models import TaskRun, TaskTag
+from laneway.platform.db.queries.event_marks import note_deletion
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 
@@ -63,7 +64,7 @@ class Filter:
             found.append(TaskRun.accepted_at >= self.since)
         if self.until is not None:
             found.append(TaskRun.accepted_at < self.until)
-        found += _bounds(current_caller())
+        found += bounds_of(current_caller())
         if self.trashed is not None:
             found.append(TaskRun.trashed_at.is_not(None) if self.trashed else TaskRun.trashed_at.is_(None))
         return found
@@ -93,7 +94,7 @@ def _shown_as(states: tuple[TaskState, ...], *, now: datetime) -> ColumnElement[
 _TEXTS = (cast(TaskRun.payload, String), TaskRun.error)
 
 
-def _bounds(caller: Caller) -> Iterator[ColumnElement[bool]]:
+def bounds_of(caller: Caller) -> Iterator[ColumnElement[bool]]:
     """Conditions that keep a bound caller within what is its own; see `laneway.platform.access.bounds`."""
     if caller.tenant is not None:
         prefix = tenant_prefix(caller.tenant)
@@ -207,6 +208,7 @@ def delete_beyond(session: Session, filters: Filter, *, keep_newest: int, limit:
 
 def _delete(session: Session, ids: Sequence[str]) -> int:
     if ids:
+        note_deletion(session, TaskRun.id.in_(ids))
         rows = delete(TaskRun).where(TaskRun.id.in_(ids))
         session.execute(rows.execution_options(synchronize_session=False))
     return len(ids)

@@ -12,10 +12,18 @@ from sqlalchemy import Table, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, defer
 
-from laneway.engine.journal import START
-from laneway.platform.db.models import JournalCursor, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag
+from laneway.engine.journal import START, EventKind
+from laneway.platform.db.models import EventMark, JournalCursor, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag
+from laneway.platform.db.queries.event_marks import NEWEST
 
 _ADD_EVENTS = insert(cast("Table", TaskEvent.__table__))
+_LAST_ID = select(
+    func.max(
+        func.coalesce(select(func.max(TaskEvent.seq)).scalar_subquery(), 0),
+        func.coalesce(select(EventMark.seq).where(EventMark.name == NEWEST).scalar_subquery(), 0),
+    )
+)
+"""On SQLite, the highest id that an event ever had: an id that was deleted is not given again."""
 
 
 def lock_cursor(session: Session, queue: str) -> JournalCursor:
@@ -59,7 +67,11 @@ def attempts(session: Session, task_id: str) -> Sequence[TaskAttempt]:
 def add_events(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Add events of tasks."""
     if rows:
-        session.connection().execute(_ADD_EVENTS, list(rows))
+        connection = session.connection()
+        if connection.dialect.name == "sqlite":
+            last = connection.scalar(_LAST_ID) or 0
+            rows = [{**row, "seq": last + number} for number, row in enumerate(rows, 1)]
+        connection.execute(_ADD_EVENTS, list(rows))
 
 
 def add_event(session: Session, task_id: str, kind: str, *, at: datetime, **data: Any) -> None:
@@ -80,8 +92,11 @@ def events(session: Session, task_id: str, *, after: int = 0, limit: int = 500) 
 
 
 def newest_events(session: Session, task_id: str, *, limit: int) -> Sequence[TaskEvent]:
-    """The newest events of a task, oldest first."""
-    statement = select(TaskEvent).where(TaskEvent.task_id == task_id).order_by(TaskEvent.seq.desc()).limit(limit)
+    """The newest events of a task, oldest first, without its output."""
+    is_shown = TaskEvent.kind != EventKind.OUTPUT.value
+    statement = (
+        select(TaskEvent).where(TaskEvent.task_id == task_id, is_shown).order_by(TaskEvent.seq.desc()).limit(limit)
+    )
     return session.scalars(statement).all()[::-1]
 
 

@@ -272,12 +272,13 @@ def test_progress_is_stored_and_returns_whether_to_stop(driver: EngineDriver | L
     assert (row.progress, row.progress_message, row.cancel_requested) == (60, "writing", True)
 
 
-def test_log_lines_become_events(driver: EngineDriver | LedgerDriver) -> None:
+def test_log_lines_and_output_become_events(driver: EngineDriver | LedgerDriver) -> None:
     attempt = start(driver)
     driver.attempts.report(attempt, EventKind.LOG, {"event": "a line"})
+    driver.attempts.report(attempt, EventKind.OUTPUT, {"first": 0, "chunks": ["a token"]})
     driver.finish(attempt)
 
-    assert driver.event_kinds(attempt.task_id)[-3:] == ["begin", "log", "end"]
+    assert driver.event_kinds(attempt.task_id)[-4:] == ["begin", "log", "output", "end"]
 
 
 def test_each_attempt_gets_its_own_signal(driver: EngineDriver | LedgerDriver) -> None:

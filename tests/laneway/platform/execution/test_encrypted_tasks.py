@@ -22,9 +22,11 @@ from laneway.platform.errors import Conflict, InvalidPayload, UpstreamError
 from laneway.platform.execution.celery_results import CeleryResults
 from laneway.platform.execution.task import PlatformTask
 from laneway.platform.history.adoption import fingerprint
+from laneway.platform.history.task_views import describe_event
 from laneway.platform.operations.reencryption import Amounts, Reencryption
 from laneway.platform.registry import registry
 from laneway.platform.sealing import SEALED, KeysMissing, is_sealed, opened
+from laneway.schemas.feed import chunks_of
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskState
 from laneway.transport.codec import call_of
@@ -61,6 +63,7 @@ def declared_tasks() -> dict[str, PlatformTask]:
     @task(queue=QUEUE, key="customer", encrypted=True, retries=0)
     def sealed_note(ctx: Context, payload: Note) -> dict[str, Any]:
         kept = ctx.step("kept", lambda: {"text": payload.text})
+        ctx.write(payload.text)
         if payload.fails:
             raise UpstreamError("the note", "as asked")
         return {"answer": kept["text"], "characters": len(payload.text)}
@@ -131,6 +134,8 @@ def test_a_task_runs_on_its_payload_and_nothing_of_it_is_readable_where_it_is_st
     assert is_sealed(row.payload)
     assert is_sealed(row.result)
     sealed.check_nothing_is_readable()
+    (output,) = [event for event in sealed.services.event_stream.events(id) if event.kind == "output"]
+    assert chunks_of(describe_event(output))[0].value == PLANTED, "whoever may read the task gets it"
     status = sealed.platform.tasks.status(id)
     assert status.result == {"answer": PLANTED, "characters": 12}
     assert status.payload["text"] == PLANTED
