@@ -55,6 +55,7 @@ OPERATIONS = (
     "adopt",
     "read_source",
     "remove_source",
+    "wake",
 )
 PARTS = ("base", "clock", "record", "moves", "source")
 PREFIXES: Mapping[str, type[Enum]] = {
