@@ -22,6 +22,7 @@ class CauseKind(StrEnum):
     NEWER_VERSION = "newer_version"
     KEY = "key"
     KNOWING_WORKER = "knowing_worker"
+    AWAITED = "awaited"
     DUE_TIME = "due_time"
     NO_WORKER = "no_worker"
     IN_FLIGHT = "in_flight"

@@ -25,6 +25,7 @@ from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import Row, SubmitOptions, row_of, spec_of, validated
 from laneway.platform.submission.outbox import Submission, outbox_row
 from laneway.platform.submission.user_session import call_after_commit
+from laneway.platform.wait_errors import WaitTimedOut
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
 
@@ -57,6 +58,10 @@ class Record:
     log: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     steps: dict[str, Any] = field(default_factory=dict[str, Any])
     submitted: list[Submitted] = field(default_factory=list[Submitted])
+    sleeps: list[float] = field(default_factory=list[float])
+    """The seconds of each `ctx.sleep`."""
+    signals: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
+    """Name → data of the signals that the task has not received."""
 
 
 class LocalPlatform:
@@ -80,6 +85,7 @@ class LocalPlatform:
         self.attempts = _Attempts(record, cancel_at)
         self.steps = _Steps(record.steps)
         self.tasks = _Tasks(settings, record.submitted, on_submit)
+        self.waits = _Waits(record)
         self.cancellation_watchdog = _NoWatchdog()
 
     def __getattr__(self, name: str) -> Any:
@@ -145,6 +151,33 @@ class _Steps:
         if len(text) > STEP_LIMIT:
             raise StepTooLarge(name, len(text), STEP_LIMIT)
         self._stored[name] = json.loads(text)
+
+
+class _Waits:
+    """Waits for nothing: a sleep is over at once, and what others would bring is taken from the record."""
+
+    def __init__(self, record: Record) -> None:
+        self._record, self._taken = record, dict[str, Any]()
+
+    def sleep(self, attempt: Attempt, name: str, *, seconds: float) -> None:
+        """Note the sleep."""
+        del attempt
+        if name not in self._taken:
+            self._taken[name] = seconds
+            self._record.sleeps.append(seconds)
+
+    def for_signal(self, attempt: Attempt, name: str, signal: str, *, timeout: float | None) -> Any:
+        """The next signal that the test gave. Raises WaitTimedOut if there is none."""
+        del attempt
+        if name not in self._taken:
+            given = self._record.signals.get(signal)
+            if not given:
+                raise WaitTimedOut(f"the signal {signal!r}", timeout or 0)
+            self._taken[name] = given.pop(0)
+        return self._taken[name]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"A task that runs in this process cannot wait {name}: test this with a real platform")
 
 
 class _Tasks:

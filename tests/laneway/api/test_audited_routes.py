@@ -127,11 +127,19 @@ def queue(_api: Api) -> dict[str, Any]:
     return {"queue": "conversations", "json": {"paused": True}}
 
 
+@audited("POST /api/workflows/{workflow_id}/pause", "workflow.pause")
 @audited("POST /api/workflows/{workflow_id}/cancel", "workflow.cancel")
 def run(api: Api) -> dict[str, Any]:
     figures = {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}
     begun = api.http.post("/api/workflows", json={"workflow_type": "savings_assessment", "input": figures})
     return {"workflow_id": begun.json()["workflow_id"]}
+
+
+@audited("POST /api/workflows/{workflow_id}/resume", "workflow.resume")
+def paused_run(api: Api) -> dict[str, Any]:
+    begun = run(api)
+    api.http.post(f"/api/workflows/{begun['workflow_id']}/pause")
+    return begun
 
 
 @audited("POST /api/workflows/{workflow_id}/retry", "workflow.retry")

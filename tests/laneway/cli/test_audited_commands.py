@@ -74,6 +74,8 @@ BY_SERVICE = {
     "callbacks rotate": "destination.rotate",
     "callbacks remove": "destination.remove",
     "workflows cancel": "workflow.cancel",
+    "workflows pause": "workflow.pause",
+    "workflows resume": "workflow.resume",
     "workflows retry": "workflow.retry",
     "workflows signal": "workflow.signal",
     "tokens rotate": "token.rotate",

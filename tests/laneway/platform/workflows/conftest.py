@@ -17,7 +17,7 @@ from laneway.platform.registry import registry
 from laneway.platform.workflows.definitions import checked_plan, parsed_definition
 from laneway.platform.workflows.handlers import Handler, Returned, StepCall
 from laneway.platform.workflows.runs import StartOptions
-from laneway.schemas.payload import EndedTask
+from laneway.schemas.payload import EndedTask, Wake
 from laneway.schemas.workflow_run import WorkflowStepRef, WorkflowView
 from tests.fixtures.platform import Platform
 
@@ -96,6 +96,8 @@ class WorkflowHarness:
         try:
             if isinstance(payload, WorkflowStepRef) and spec is registry["run_workflow_step_task"]:
                 return Completed(self.services.workflow_steps.run(payload, AttemptTask(attempt)))
+            if isinstance(payload, Wake):
+                return Completed({"woken": self.services.tasks.waker.wake(payload)})
             assert isinstance(payload, EndedTask)
             return Completed(self.services.workflow_steps.settle_ended_task(payload))
         except TaskCancelled:
