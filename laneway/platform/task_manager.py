@@ -60,7 +60,7 @@ class TaskManager:
         self._submitter = Submitter(database, broker, self.outbox, self._reader, settings)
         self._user_sessions = UserSessions(database, self.outbox, settings)
         self.waker = Waker(database, broker, recorder, settings)
-        self._signals = TaskSignals(self.outbox, self._reader)
+        self._signals = TaskSignals(self.outbox, self._reader, settings)
         self._control = TaskControl(database, broker, recorder, self.outbox, self._reader, settings)
 
     # --- accepting

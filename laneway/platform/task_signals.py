@@ -11,6 +11,8 @@ from laneway.platform.db.queries import task_runs, task_waits
 from laneway.platform.db.queries.task_waits import WaitKind
 from laneway.platform.errors import Conflict, WrongState
 from laneway.platform.logging import logger
+from laneway.platform.registry import registry
+from laneway.platform.settings import TaskSettings
 from laneway.platform.strict_json import strict_json
 from laneway.platform.submission.outbox import Outbox
 from laneway.platform.submission.wakes import submit_wake
@@ -31,8 +33,8 @@ DATA_LIMIT: Final = 250_000
 class TaskSignals:
     """Sends signals to tasks."""
 
-    def __init__(self, outbox: Outbox, reader: TaskReader) -> None:
-        self._outbox, self._reader = outbox, reader
+    def __init__(self, outbox: Outbox, reader: TaskReader, settings: TaskSettings) -> None:
+        self._outbox, self._reader, self._settings = outbox, reader, settings
 
     def send(self, id: str, name: str, *, data: dict[str, Any], key: str = "") -> TaskSignalResponse:
         """Store a signal, and wake the task if it waits for it. Sending the same signal again changes nothing.
@@ -52,13 +54,19 @@ class TaskSignals:
                 raise WrongState(id, run.state, "sent a signal")
             if task_waits.count_signals(unit.session, id) >= MAX_SIGNALS:
                 raise Conflict(f"Task {id!r} has been sent {MAX_SIGNALS} signals, which is the limit.")
-            unit.session.add(TaskSignal(task_id=id, name=name, key=key, data=data, received_at=clock.now()))
+            kept = self._sealed(run.name, data)
+            unit.session.add(TaskSignal(task_id=id, name=name, key=key, data=kept, received_at=clock.now()))
             target = task_waits.signal_target(id, name)
             awaited = bool(task_waits.targets_awaited(unit.session, WaitKind.SIGNAL, [target]))
             submit_wake(unit, WaitKind.SIGNAL, target)  # always: the task may be about to wait
             record(unit.session, "task.signal", ("task", id), after={"signal": name})
         log.info("signal sent to a task", task_id=id, signal=name, awaited=awaited)
         return TaskSignalResponse(task_id=id, signal=name, created=True, awaited=awaited)
+
+    def _sealed(self, task: str, data: dict[str, Any]) -> dict[str, Any]:
+        """The data, encrypted if the task is. With TASK_ENCRYPTION=all the column does that."""
+        spec, sealer = registry.get(task), self._settings.sealer
+        return sealer.result(spec, data) if spec is not None and not sealer.everything else data
 
 
 def _check(name: str, data: dict[str, Any]) -> None:

@@ -15,7 +15,15 @@ from sqlalchemy.orm.attributes import flag_modified
 from laneway.engine import Engine, Message, MessageState
 from laneway.platform.audit_log.recording import record
 from laneway.platform.broker import Broker
-from laneway.platform.db.models import OutboundDelivery, TaskRun, TaskStep, WorkflowRun, WorkflowSignal, WorkflowStepRun
+from laneway.platform.db.models import (
+    OutboundDelivery,
+    TaskRun,
+    TaskSignal,
+    TaskStep,
+    WorkflowRun,
+    WorkflowSignal,
+    WorkflowStepRun,
+)
 from laneway.platform.db.models.sealed import SealedJson, SealedText
 from laneway.platform.db.session import Database
 from laneway.platform.execution.celery_results import CeleryResults
@@ -27,7 +35,7 @@ from laneway.transport.codec import contents_of
 BATCH: Final = 200
 STATES: Final = (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED, MessageState.DEAD)
 COLUMNS: Final[tuple[InstrumentedAttribute[Any], ...]] = (
-    *(TaskRun.payload, TaskRun.result, TaskStep.result),
+    *(TaskRun.payload, TaskRun.result, TaskStep.result, TaskSignal.data),
     *(WorkflowRun.input, WorkflowRun.output, WorkflowStepRun.output, WorkflowSignal.data),
     OutboundDelivery.body,
 )

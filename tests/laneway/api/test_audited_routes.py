@@ -76,6 +76,11 @@ def waiting_task(api: Api) -> dict[str, Any]:
     return {"task_id": say(api, "conv-1")}
 
 
+@audited("POST /tasks/{task_id}/signals/{name}", "task.signal")
+def signalled_task(api: Api) -> dict[str, Any]:
+    return {**waiting_task(api), "name": "approve", "json": {"data": {"by": "Ada"}}}
+
+
 @audited("POST /tasks/cancel", "task.cancel")
 def waiting_tasks(api: Api) -> dict[str, Any]:
     return {"json": {"ids": [say(api, "conv-1")]}}

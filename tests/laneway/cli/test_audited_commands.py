@@ -73,6 +73,7 @@ BY_SERVICE = {
     "callbacks disable": "receiver.disable",
     "callbacks rotate": "destination.rotate",
     "callbacks remove": "destination.remove",
+    "signal": "task.signal",
     "workflows cancel": "workflow.cancel",
     "workflows pause": "workflow.pause",
     "workflows resume": "workflow.resume",
