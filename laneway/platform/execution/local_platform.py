@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from laneway.engine import EventKind
 from laneway.platform import clock
-from laneway.platform.errors import Conflict, StepTooLarge
+from laneway.platform.errors import Conflict, StepTooLarge, TaskSnoozed
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal
 from laneway.platform.execution.steps import STEP_LIMIT, checked_name
 from laneway.platform.registry import TaskRef
@@ -58,8 +58,6 @@ class Record:
     log: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     steps: dict[str, Any] = field(default_factory=dict[str, Any])
     submitted: list[Submitted] = field(default_factory=list[Submitted])
-    sleeps: list[float] = field(default_factory=list[float])
-    """The seconds of each `ctx.sleep`."""
     signals: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
     """Name → data of the signals that the task has not received."""
 
@@ -154,17 +152,17 @@ class _Steps:
 
 
 class _Waits:
-    """Waits for nothing: a sleep is over at once, and what others would bring is taken from the record."""
+    """Waits as a real platform does, but a signal that the test has not given does not come."""
 
     def __init__(self, record: Record) -> None:
         self._record, self._taken = record, dict[str, Any]()
 
     def sleep(self, attempt: Attempt, name: str, *, seconds: float) -> None:
-        """Note the sleep."""
+        """End the attempt; the next one goes on."""
         del attempt
         if name not in self._taken:
             self._taken[name] = seconds
-            self._record.sleeps.append(seconds)
+            raise TaskSnoozed(seconds, "it waits for the end of its sleep")
 
     def for_signal(self, attempt: Attempt, name: str, signal: str, *, timeout: float | None) -> Any:
         """The next signal that the test gave. Raises WaitTimedOut if there is none."""
@@ -177,7 +175,9 @@ class _Waits:
         return self._taken[name]
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"A task that runs in this process cannot wait {name}: test this with a real platform")
+        raise AttributeError(
+            f"A task that runs in this process has no `ctx.wait_{name}`: test this with a real platform"
+        )
 
 
 class _Tasks:
