@@ -114,7 +114,8 @@ def _of_wait(wait: TaskWait) -> Cause:
         WaitKind.RESUME: f"its workflow {wait.target} to be resumed",
     }[WaitKind(wait.kind)]
     task_id = wait.target if wait.kind == WaitKind.TASK else None
-    return Cause(kind=CauseKind.AWAITED, text=text, since=wait.created_at, until=wait.until, task_id=task_id)
+    kind = CauseKind.DUE_TIME if wait.kind == WaitKind.TIME else CauseKind.AWAITED
+    return Cause(kind=kind, text=text, since=wait.created_at, until=wait.until, task_id=task_id)
 
 
 def _of_limits(stats: QueueStats, *, now: datetime) -> Iterator[Cause]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import NAMESPACE_OID, uuid5
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
@@ -148,10 +148,14 @@ class StepChildren:
                 session.add(TaskWait(**values, created_at=clock.now()))
 
     def _forget_ended(self, task_id: str, running: Sequence[str]) -> None:
-        with self._database.transaction() as session:
-            for row in task_waits.of_task(session, task_id, limit=10 * CHUNK):
-                if row.kind in (WaitKind.TASK, WaitKind.WORKFLOW) and row.target not in running:
-                    session.delete(row)
+        with self._database.reading() as session:
+            rows = task_waits.of_task(session, task_id, limit=10 * CHUNK)
+        kinds = (WaitKind.TASK, WaitKind.WORKFLOW)
+        ended = [row.name for row in rows if row.kind in kinds and row.target not in running]
+        if ended:
+            with self._database.transaction() as session:
+                of_these = (TaskWait.task_id == task_id, TaskWait.name.in_(ended))
+                session.execute(delete(TaskWait).where(*of_these))
 
     def _look(self, ids: Sequence[str], kind: WaitKind) -> dict[str, _Child]:
         table = TaskRun if kind is WaitKind.TASK else WorkflowRun
