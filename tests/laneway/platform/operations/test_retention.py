@@ -25,17 +25,7 @@ from app.db.models import (
 )
 from app.db.queries import retention as app_repository
 from app.services.retention import retention_rules
-from laneway.platform.db.models import (
-    Alert,
-    Base,
-    TaskAttempt,
-    TaskEvent,
-    TaskRun,
-    TaskSignal,
-    TaskStep,
-    TaskTag,
-    Worker,
-)
+from laneway.platform.db.models import Alert, Base, TaskAttempt, TaskEvent, TaskRun, TaskStep, TaskTag, Worker
 from laneway.platform.db.queries import retention as repository
 from laneway.platform.db.session import Database
 from laneway.platform.operations.retention import Retention
@@ -355,14 +345,9 @@ def test_steps_and_tracebacks_of_attempts_are_contents_too(database: Database, r
     for run in (done, failed, fresh):
         store(database, run, *story(run.id))
 
-    signalled = task("completed", ago(2), payload={}, result=None, traceback=None)
-    signal = TaskSignal(task_id=signalled.id, name="approve", key="", data={"by": "Ada"}, received_at=ago(3))
-    store(database, signalled, signal)
-
-    assert retention.sweep(now=NOW)["task_contents"] == 2
+    assert retention.sweep(now=NOW)["task_contents"] == 1
     assert retention.sweep(now=NOW)["task_contents"] == 0
     assert ids(database, TaskStep.task_id) == {failed.id, fresh.id}
-    assert ids(database, TaskSignal.task_id) == set()
     with database.reading() as session:
         traces = {row[0]: row[1] for row in session.execute(select(TaskAttempt.task_id, TaskAttempt.traceback))}
     assert traces == {done.id: None, failed.id: "private", fresh.id: "private"}
