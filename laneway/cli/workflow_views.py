@@ -64,7 +64,12 @@ def run_details(run: WorkflowView) -> RenderableType:
     if run.paused_at is not None:
         head.add("paused", when(run.paused_at))
         head.add("paused by", run.paused_by)
-    for name, value in (("agent", run.agent_id), ("error", run.error), ("retry of", run.retry_of)):
+    for name, value in (
+        ("agent", run.agent_id),
+        ("error", run.error),
+        ("retry of", run.retry_of),
+        ("parent", run.parent_id),
+    ):
         if value:
             head.add(name, value)
     for name, value in (run.model_extra or {}).items():
