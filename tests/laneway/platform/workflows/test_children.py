@@ -9,7 +9,7 @@ import pytest
 from laneway.engine import MessageState
 from laneway.platform.db.queries import workflows as repository
 from laneway.platform.errors import PlatformError
-from laneway.platform.execution.outcomes import Completed, Outcome, Raised, Snoozed
+from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Snoozed
 from laneway.platform.workflows.definitions import Definitions, checked_plan, parsed_definition
 from laneway.platform.workflows.handlers import Children, ChildTask, ChildWorkflow, failed
 from laneway.platform.workflows.runs import MAX_DEPTH
@@ -31,8 +31,9 @@ def settle(harness: WorkflowHarness, *outcomes: Outcome) -> None:
         delivery = harness.platform.fetch("webhooks")
         assert delivery is not None, "no child waits"
         attempt = harness.platform.begun(delivery)
-        attempt.max_retries = 0  # pyright: ignore[reportAttributeAccessIssue]
-        harness.platform.end(attempt, outcome)  # pyright: ignore[reportArgumentType]
+        assert isinstance(attempt, Attempt)
+        attempt.max_retries = 0
+        harness.platform.end(attempt, outcome)
     harness.run_all()
 
 
