@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
+from laneway.engine import MessageState
 from laneway.schemas.task import TaskState
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import WAITING
@@ -19,7 +20,7 @@ def test_waits_survive_kills_and_hold_no_slot(site: Site) -> None:
     gate = site.gate()
     id = site.submit(WAITING, {"gate": str(gate)})
     site.until_event("first", id)
-    site.until(id, TaskState.SCHEDULED)
+    wait_until(lambda: site.message_state(id) is MessageState.SCHEDULED, seconds=20)
     assert site.services.tasks.status(id).waiting_for == "the signal 'go'"
 
     first.kill()  # the signal finds no worker: the task that wakes waits for one
