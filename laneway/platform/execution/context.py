@@ -217,7 +217,8 @@ class Context:
 
         Raises as `TaskManager.submit` as well. A cancel of this task does not cancel the other one.
         """
-        id = _short(f"{self.id}:{self._wait_name('submitted')}")
+        self._waits["submitted"] += 1
+        id = _short(f"{self.id}:submitted-{self._waits['submitted']}")
         self._platform.tasks.submit(task, payload, id=id)
         return self.wait_for_task(id, timeout=timeout)
 

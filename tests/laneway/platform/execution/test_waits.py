@@ -214,7 +214,7 @@ def test_a_task_submits_another_one_once_and_waits_for_it(waiting: Waiting) -> N
     waiting.platform.work(outcome=Completed({"n": 1}))
     assert waiting.wake() == 1
     waiting.attempt(work)
-    assert (waiting.result(id), child.startswith(id)) == ({"n": 1}, True)
+    assert (waiting.result(id), child) == ({"n": 1}, f"{id}:submitted-1")
     assert len([run for run in waiting.platform.rows() if run.queue == "conversations"]) == 1
 
 
