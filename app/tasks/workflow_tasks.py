@@ -9,10 +9,12 @@ from app.schemas.analytics import WeekPeriod
 from app.services.container import services
 from laneway import Context, task
 from laneway.platform import clock
+from laneway.platform.execution.wake_task import register_wake_task
 from laneway.platform.workflows.tasks import register_workflow_tasks
 from laneway.schemas.workflow_run import CleanupPeriod
 
 register_workflow_tasks(queue="workflows")
+register_wake_task(queue="workflows")
 
 
 @task(queue="maintenance")

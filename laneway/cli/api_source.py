@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from laneway.schemas.queue import QueueLimits, QueueLimitsListResponse, QueueLimitsResponse
     from laneway.schemas.task import AttemptView, CancelResponse, EventView, TaskDetails, TaskHandle, TaskStatus
+    from laneway.schemas.task_signal import TaskSignalResponse
     from laneway.schemas.waiting import WhyResponse
     from laneway.schemas.worker import WorkerView
     from laneway.schemas.workflow_run import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         SignalResponse,
         WorkflowCancelResponse,
         WorkflowHandle,
+        WorkflowPauseResponse,
         WorkflowSummaryView,
         WorkflowView,
     )
@@ -96,6 +98,9 @@ class ApiSource:
 
     def cancel(self, id: str) -> CancelResponse:
         return self._api.send(calls.cancel(id))
+
+    def signal(self, id: str, name: str, *, data: dict[str, Any], key: str) -> TaskSignalResponse:
+        return self._api.send(calls.signal(id, name, data=data, key=key or None))
 
     def retry(self, id: str) -> TaskHandle:
         return self._api.send(calls.retry(id))
@@ -180,6 +185,16 @@ class ApiSource:
         from laneway.client import workflow_calls
 
         return self._api.send(workflow_calls.cancel_workflow(id))
+
+    def pause_workflow(self, id: str) -> WorkflowPauseResponse:
+        from laneway.client import workflow_calls
+
+        return self._api.send(workflow_calls.pause_workflow(id))
+
+    def resume_workflow(self, id: str) -> WorkflowPauseResponse:
+        from laneway.client import workflow_calls
+
+        return self._api.send(workflow_calls.resume_workflow(id))
 
     def retry_workflow(self, id: str, *, from_start: bool, newest: bool) -> WorkflowHandle:
         from laneway.client import workflow_calls

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 from rich.console import Console, ConsoleOptions
@@ -220,6 +220,17 @@ def valid(model: type[M], **values: Any) -> M:
     except ValidationError as invalid:
         problems = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in invalid.errors()]
         raise typer.BadParameter("; ".join(problems)) from None
+
+
+def parse_object(text: str, *, option: str) -> dict[str, Any]:
+    """The JSON object that an option holds. Raises BadParameter."""
+    try:
+        value: object = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter(f"{option} must be a JSON object")
+    return cast("dict[str, Any]", value)
 
 
 def say_error(text: str) -> None:

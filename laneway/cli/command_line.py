@@ -62,6 +62,7 @@ COMMANDS: Final = {
     ),
     "cancel": ("laneway.cli.tasks", "Cancel a task. A waiting task never runs; a running task is asked to stop."),
     "retry": ("laneway.cli.tasks", "Run a finished task again, as a new attempt of the same task."),
+    "signal": ("laneway.cli.signal", "Send a signal to a task. It is kept until the task waits for it."),
     "workers": (
         "laneway.cli.workers",
         "List the workers: version, host, queues, running tasks, last report.",
@@ -74,7 +75,7 @@ COMMANDS: Final = {
         "Schedules: list and show them, make and change them, pause, resume and run them.",
     ),
     "callbacks": ("laneway.cli.webhooks", "Outbound webhooks: the log of deliveries, and their receivers."),
-    "workflows": ("laneway.cli.workflows", "Workflows: start, show, signal, cancel and retry them."),
+    "workflows": ("laneway.cli.workflows", "Workflows: start, show, signal, pause, cancel and retry them."),
     "sessions": ("laneway.cli.sessions", "Sessions of people: list them, and end those of one person."),
     "tokens": ("laneway.cli.tokens", "Tokens of the API: create, list, rotate and revoke them."),
     "keys": ("laneway.cli.keys", "Keys that sign messages and encrypt payloads: create, list, rotate and remove them."),

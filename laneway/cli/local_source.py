@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from laneway.schemas.queue import QueueLimits, QueueLimitsResponse
     from laneway.schemas.task import AttemptView, CancelResponse, EventView, TaskDetails, TaskHandle, TaskStatus
+    from laneway.schemas.task_signal import TaskSignalResponse
     from laneway.schemas.waiting import WhyResponse
     from laneway.schemas.worker import WorkerView
     from laneway.schemas.workflow_run import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         SignalResponse,
         WorkflowCancelResponse,
         WorkflowHandle,
+        WorkflowPauseResponse,
         WorkflowSummaryView,
         WorkflowView,
     )
@@ -139,6 +141,9 @@ class LocalSource:
 
     def cancel(self, id: str) -> CancelResponse:
         return self._platform.tasks.cancel(id)
+
+    def signal(self, id: str, name: str, *, data: dict[str, Any], key: str) -> TaskSignalResponse:
+        return self._platform.tasks.signal(id, name, data, key=key)
 
     def retry(self, id: str) -> TaskHandle:
         return self._platform.tasks.retry(id)
@@ -238,6 +243,12 @@ class LocalSource:
 
     def cancel_workflow(self, id: str) -> WorkflowCancelResponse:
         return self._platform.workflows.cancel(id)
+
+    def pause_workflow(self, id: str) -> WorkflowPauseResponse:
+        return self._platform.workflows.pauses.pause(id)
+
+    def resume_workflow(self, id: str) -> WorkflowPauseResponse:
+        return self._platform.workflows.pauses.resume(id)
 
     def retry_workflow(self, id: str, *, from_start: bool, newest: bool) -> WorkflowHandle:
         workflows = self._platform.workflows

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         TaskState,
         TaskStatus,
     )
+    from laneway.schemas.task_signal import TaskSignalResponse
     from laneway.schemas.waiting import WhyResponse
     from laneway.schemas.worker import WorkerView
     from laneway.schemas.workflow_run import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         SignalResponse,
         WorkflowCancelResponse,
         WorkflowHandle,
+        WorkflowPauseResponse,
         WorkflowSummaryView,
         WorkflowView,
     )
@@ -130,6 +132,8 @@ class Tasks(Protocol):
 
     def cancel(self, id: str) -> CancelResponse: ...
 
+    def signal(self, id: str, name: str, *, data: dict[str, Any], key: str) -> TaskSignalResponse: ...
+
     def retry(self, id: str) -> TaskHandle: ...
 
 
@@ -185,6 +189,10 @@ class WorkflowRuns(Protocol):
     def start_workflow(self, type: str, input: dict[str, Any], *, id: str | None) -> WorkflowHandle: ...
 
     def cancel_workflow(self, id: str) -> WorkflowCancelResponse: ...
+
+    def pause_workflow(self, id: str) -> WorkflowPauseResponse: ...
+
+    def resume_workflow(self, id: str) -> WorkflowPauseResponse: ...
 
     def retry_workflow(self, id: str, *, from_start: bool, newest: bool) -> WorkflowHandle: ...
 

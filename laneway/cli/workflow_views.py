@@ -23,6 +23,7 @@ COLOURS: Final = {
     "cancelled": "yellow",
     "running": "cyan",
     "processing": "cyan",
+    "paused": "yellow",
     "skipped": "dim",
     "to_come": "dim",
 }
@@ -45,7 +46,7 @@ def run_table(runs: Sequence[WorkflowSummaryView]) -> Grid:
         table.add(
             run.workflow_id,
             run.workflow_type,
-            _state(run.state.value),
+            _state("paused" if run.paused_at is not None else run.state.value),
             when(run.accepted_at),
             _seconds(run.duration_seconds),
             run.error,
@@ -60,7 +61,15 @@ def run_details(run: WorkflowView) -> RenderableType:
     head.add("type", f"{run.workflow_type}, version {run.version}")
     head.add("state", _state(run.state.value))
     head.add("accepted", when(run.accepted_at))
-    for name, value in (("agent", run.agent_id), ("error", run.error), ("retry of", run.retry_of)):
+    if run.paused_at is not None:
+        head.add("paused", when(run.paused_at))
+        head.add("paused by", run.paused_by)
+    for name, value in (
+        ("agent", run.agent_id),
+        ("error", run.error),
+        ("retry of", run.retry_of),
+        ("parent", run.parent_id),
+    ):
         if value:
             head.add(name, value)
     for name, value in (run.model_extra or {}).items():

@@ -1,13 +1,12 @@
-"""`laneway workflows`: start, list, show, signal, cancel and retry workflows."""
+"""`laneway workflows`: start, list, show, signal, pause, resume, cancel and retry workflows."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laneway.cli.base import Json, out, print_json, print_models, source
+from laneway.cli.base import Json, out, parse_object, print_json, print_models, source
 from laneway.cli.completion import complete
 from laneway.cli.missing import say_missing
 from laneway.schemas.choices import RunState
@@ -19,7 +18,7 @@ commands = typer.Typer(
     name="workflows",
     no_args_is_help=True,
     add_completion=False,
-    help="Workflows: start, show, signal, cancel and retry them.",
+    help="Workflows: start, show, signal, pause, cancel and retry them.",
 )
 
 RunId = Annotated[str, typer.Argument(help="The workflow's id.", autocompletion=complete("workflows"))]
@@ -85,7 +84,7 @@ def start(
     as_json: Json = False,
 ) -> None:
     """Start a workflow."""
-    given = _parse_object(input_json, option="--input")
+    given = parse_object(input_json, option="--input")
     accepted = source(as_json=as_json).start_workflow(type, given, id=id)
     _print_accepted(accepted, "Accepted" if accepted.created else "Already accepted", as_json=as_json)
 
@@ -97,6 +96,26 @@ def cancel(id: RunId, as_json: Json = False) -> None:
     if as_json:
         return print_json(response.model_dump(mode="json"))
     out.print("Cancelled." + (f" Asked to stop: {', '.join(response.stopping)}" if response.stopping else ""))
+    return None
+
+
+@commands.command()
+def pause(id: RunId, as_json: Json = False) -> None:
+    """Pause a workflow: running steps end, and no further step starts. Timers do not fire."""
+    response = source(as_json=as_json).pause_workflow(id)
+    if as_json:
+        return print_json(response.model_dump(mode="json"))
+    out.print("Paused." if response.changed else f"It was paused before, by {response.paused_by}.")
+    return None
+
+
+@commands.command()
+def resume(id: RunId, as_json: Json = False) -> None:
+    """Let a paused workflow go on. Timers that ended meanwhile fire now."""
+    response = source(as_json=as_json).resume_workflow(id)
+    if as_json:
+        return print_json(response.model_dump(mode="json"))
+    out.print("Resumed." if response.changed else "It is not paused.")
     return None
 
 
@@ -125,22 +144,12 @@ def signal(
     as_json: Json = False,
 ) -> None:
     """Send a signal to a workflow. It is kept until the step waits for it."""
-    given = _parse_object(data, option="--data")
+    given = parse_object(data, option="--data")
     response = source(as_json=as_json).signal_workflow(id, name, data=given, key=key)
     if as_json:
         return print_json(response.model_dump(mode="json"))
     out.print("Delivered: the step continues." if response.delivered else "Kept until the step waits for it.")
     return None
-
-
-def _parse_object(text: str, *, option: str) -> dict[str, Any]:
-    try:
-        value: object = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{option} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise typer.BadParameter(f"{option} must be a JSON object")
-    return cast("dict[str, Any]", value)
 
 
 def _print_accepted(accepted: WorkflowHandle, action: str, *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from laneway.schemas.task import CancelResponse, TaskDetails, TaskHandle
 
 if TYPE_CHECKING:
     from laneway.schemas.history import BatchResponse, TaskRequest, Uniqueness
+    from laneway.schemas.task_signal import TaskSignalResponse
 
 T = TypeVar("T")
 Payload = Mapping[str, Any] | BaseModel
@@ -120,6 +121,14 @@ def cancel(id: str) -> Call[CancelResponse]:
 def retry(id: str) -> Call[TaskHandle]:
     """`POST /tasks/{id}/retry`. A repeat could run the task a second time."""
     return Call("POST", _path(id, "/retry"), HANDLE, repeatable=False)
+
+
+def signal(id: str, name: str, *, data: dict[str, Any], key: str | None) -> Call[TaskSignalResponse]:
+    """`POST /tasks/{id}/signals/{name}`. A repeat changes nothing."""
+    from laneway.schemas.task_signal import TaskSignalResponse
+
+    body: dict[str, Any] = {"data": data} if key is None else {"data": data, "id": key}
+    return Call("POST", _path(id, f"/signals/{quote(name, safe='')}"), TypeAdapter(TaskSignalResponse), body)
 
 
 def seconds(value: Seconds) -> float:

@@ -27,6 +27,7 @@ from laneway.schemas.choices import EventKindName
 from laneway.schemas.feed import POSITION, FeedEvent, OutputChunk, chunks_of
 from laneway.schemas.history import TaskRequest
 from laneway.schemas.task import FINISHED, STOPPING, CancelResponse, EventView, TaskDetails, TaskHandle
+from laneway.schemas.task_signal import TaskSignalResponse
 
 T = TypeVar("T")
 
@@ -142,6 +143,12 @@ class Client:
     def retry(self, id: str) -> TaskHandle:
         """Run a finished task again, as a new attempt of the same task."""
         return self.send(calls.retry(id))
+
+    def signal(
+        self, id: str, name: str, data: dict[str, Any] | None = None, *, key: str | None = None
+    ) -> TaskSignalResponse:
+        """Send a signal to a task. It is kept until the task waits for it. `key` tells several of one name apart."""
+        return self.send(calls.signal(id, name, data=data or {}, key=key))
 
     def close(self) -> None:
         """Close the connections."""

@@ -14,6 +14,7 @@ from laneway.schemas.workflow_run import (
     WorkflowCancelResponse,
     WorkflowHandle,
     WorkflowPage,
+    WorkflowPauseResponse,
     WorkflowRequest,
     WorkflowView,
 )
@@ -44,6 +45,16 @@ def start_workflow(request: WorkflowRequest) -> Call[WorkflowHandle]:
 def cancel_workflow(id: str) -> Call[WorkflowCancelResponse]:
     """`POST /api/workflows/{id}/cancel`."""
     return Call("POST", f"/api/workflows/{part(id)}/cancel", adapter(WorkflowCancelResponse))
+
+
+def pause_workflow(id: str) -> Call[WorkflowPauseResponse]:
+    """`POST /api/workflows/{id}/pause`."""
+    return Call("POST", f"/api/workflows/{part(id)}/pause", adapter(WorkflowPauseResponse))
+
+
+def resume_workflow(id: str) -> Call[WorkflowPauseResponse]:
+    """`POST /api/workflows/{id}/resume`."""
+    return Call("POST", f"/api/workflows/{part(id)}/resume", adapter(WorkflowPauseResponse))
 
 
 def retry_workflow(id: str, start: RetryFrom, definition: RetryDefinition) -> Call[WorkflowHandle]:

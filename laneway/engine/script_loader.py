@@ -58,6 +58,7 @@ OPERATIONS = (
     "adopt",
     "read_source",
     "remove_source",
+    "wake",
 )
 PARTS = ("base", "clock", "record", "flow", "moves", "source")
 PREFIXES: Mapping[str, type[Enum]] = {

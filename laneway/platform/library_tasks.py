@@ -9,10 +9,12 @@ from laneway.platform.alerts.notices import NOTICE_ROLE
 from laneway.platform.alerts.tasks import register_notice_task
 from laneway.platform.current import current_platform
 from laneway.platform.execution.context import Context
+from laneway.platform.execution.wake_task import register_wake_task
 from laneway.platform.library_schedules import ALERTS_TASK, CLEANUP_TASK
 from laneway.platform.project_file import WORKFLOW_QUEUE
 from laneway.platform.queues import queues
 from laneway.platform.registry import registry
+from laneway.platform.submission.wakes import WAKE_ROLE
 from laneway.platform.task_decorator import task
 from laneway.platform.webhooks.reserved_events import DELIVERY_ROLE
 from laneway.platform.webhooks.tasks import register_delivery_task
@@ -36,5 +38,7 @@ if not registry.has_role(DELIVERY_ROLE):  # the project may have registered its 
     register_delivery_task(queue=queues.default)
 if not registry.has_role(NOTICE_ROLE):
     register_notice_task(queue=queues.default)
+if not registry.has_role(WAKE_ROLE):
+    register_wake_task(queue=queues.default)
 if WORKFLOW_QUEUE in queues and not registry.has_role(STEP_ROLE):
     register_workflow_tasks(queue=WORKFLOW_QUEUE)

@@ -24,6 +24,7 @@ from laneway.platform.execution.attempts import Attempts, EngineAttempts
 from laneway.platform.execution.cancellation_watchdog import CancellationWatchdog
 from laneway.platform.execution.ledger_attempts import LedgerAttempts
 from laneway.platform.execution.steps import Steps
+from laneway.platform.execution.waits import Waits
 from laneway.platform.flow.queue_limits import QueueLimits, stored_rate_limits
 from laneway.platform.history.event_stream import EventStream
 from laneway.platform.history.journal_recorder import JournalRecorder
@@ -195,6 +196,10 @@ class Platform:
         return Steps(self.database, self.recorder, self.settings.tasks.sealer)
 
     @cached_property
+    def waits(self) -> Waits:
+        return Waits(self.database, self.recorder, self.settings.tasks.sealer, self.tasks.waker)
+
+    @cached_property
     def dead_letters(self) -> DeadLetters:
         return DeadLetters(self.database, self.broker, self.recorder, self.tasks)
 
@@ -286,7 +291,8 @@ class Platform:
     @cached_property
     def workflow_steps(self) -> StepRunner:
         patience = self._settings.tasks.hand_on_seconds
-        return StepRunner(self.database, self.tasks, self.workflow_handlers, hand_on_seconds=patience)
+        handlers, runs = self.workflow_handlers, lambda: self.workflows
+        return StepRunner(self.database, self.tasks, handlers, hand_on_seconds=patience, runs=runs)
 
     @cached_property
     def workflow_views(self) -> WorkflowViews:

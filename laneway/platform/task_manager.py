@@ -31,8 +31,11 @@ from laneway.platform.submission.submitter import Submitter
 from laneway.platform.submission.user_session import UserSessions
 from laneway.platform.task_control import TaskControl
 from laneway.platform.task_reader import TaskReader
+from laneway.platform.task_signals import TaskSignals
+from laneway.platform.waking import Waker
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import CancelResponse, QueueFigures, TaskDetails, TaskHandle, TaskState, TaskStatus
+from laneway.schemas.task_signal import TaskSignalResponse
 from laneway.schemas.waiting import WhyResponse
 from laneway.schemas.worker import WorkerView
 
@@ -56,6 +59,8 @@ class TaskManager:
         self._reader = TaskReader(database, broker, recorder, settings)
         self._submitter = Submitter(database, broker, self.outbox, self._reader, settings)
         self._user_sessions = UserSessions(database, self.outbox, settings)
+        self.waker = Waker(database, broker, recorder, settings)
+        self._signals = TaskSignals(self.outbox, self._reader, settings)
         self._control = TaskControl(database, broker, recorder, self.outbox, self._reader, settings)
 
     # --- accepting
@@ -179,6 +184,13 @@ class TaskManager:
         Raises UnknownTask, BrokerUnavailable, and WrongState when the task is finished.
         """
         return self._control.cancel(id)
+
+    def signal(self, id: str, name: str, data: dict[str, Any] | None = None, *, key: str = "") -> TaskSignalResponse:
+        """Send a signal to a task that waits for it, now or later (`ctx.wait_for_signal`).
+
+        `key` tells several signals of one name apart. Raises UnknownTask, WrongState, InvalidTaskSignal, Conflict.
+        """
+        return self._signals.send(id, name, data=data or {}, key=key)
 
     def retry_many(self, runs: Iterable[TaskRun], *, action: str = "task.retry") -> tuple[int, dict[str, str]]:
         """Run finished tasks again. Returns how many, and id → reason for those that cannot.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -21,6 +22,14 @@ class EndedTask(Payload):
 
     task_id: str = Field(max_length=155)
     run: int = Field(description="Number of its attempts so far; higher when the task ends again after a retry by hand")
+
+
+class Wake(Payload):
+    """The payload of the task that wakes others: what they wait for has happened."""
+
+    kind: str = Field(max_length=16)
+    targets: tuple[Annotated[str, StringConstraints(max_length=320)], ...] = Field(max_length=1_000)
+    asked_at: datetime
 
 
 class EmptyPayload(Payload):

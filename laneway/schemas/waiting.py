@@ -24,6 +24,7 @@ class CauseKind(StrEnum):
     LIMIT = "limit"
     LABELS = "labels"
     KNOWING_WORKER = "knowing_worker"
+    AWAITED = "awaited"
     DUE_TIME = "due_time"
     NO_WORKER = "no_worker"
     IN_FLIGHT = "in_flight"

@@ -14,9 +14,11 @@ from laneway.schemas.model import Model
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 """Name of a definition, step, handler or signal: at most 40 small letters, digits, ``_`` and ``-``."""
+TaskName = Annotated[str, StringConstraints(min_length=1, max_length=155, pattern=r"^[^\x00]+$")]
 MAX_STEPS, MAX_ROUNDS = 100, 100
 LONGEST_WAIT = 366 * 86_400
 LONGEST_TIMEOUT = 86_400
+MOST_ITEMS, MOST_AT_ONCE = 10_000, 100
 
 
 class StepKind(StrEnum):
@@ -53,13 +55,41 @@ class Loop(_Frozen):
     at_most: int = Field(strict=True, ge=1, le=MAX_ROUNDS)
 
 
+class Failures(StrEnum):
+    """What failed items of a fan-out lead to.
+
+    `fail`: all items run, and then the step fails. `stop`: no further item starts, running ones are cancelled, and the
+    step fails. `allow`: the step succeeds, and its output names the items that failed.
+    """
+
+    FAIL = "fail"
+    STOP = "stop"
+    ALLOW = "allow"
+
+
+class ForEach(_Frozen):
+    """A step runs once for each item of a list, and each item is a task or a workflow of its own."""
+
+    items: str | tuple[Any, ...] = Field(description="A list, or a reference to one, such as `$input.files`")
+    at_once: int = Field(10, strict=True, ge=1, le=MOST_AT_ONCE)
+    at_most: int = Field(1_000, strict=True, ge=1, le=MOST_ITEMS, description="A longer list fails the step")
+    failures: Failures = Failures.FAIL
+
+
 class StepDefinition(_Frozen):
     """One step. Times are in seconds."""
 
     name: Name
     kind: StepKind = StepKind.TASK
     handler: Name | None = Field(None, description="For `task`: name of the registered handler")
-    options: dict[str, Any] = Field(default_factory=dict, alias="with", description="For `task`: static arguments")
+    task: TaskName | None = Field(None, description="For `task`, instead of a handler: name of a registered task")
+    workflow: Name | None = Field(None, description="For `task`, instead of a handler: name of a workflow")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        alias="with",
+        description="For `task`: arguments of the handler, the payload of the task, or the input of the workflow",
+    )
+    for_each: ForEach | None = Field(None, description="For `task`: run once for each item of a list")
     after: tuple[Name, ...] = Field((), max_length=MAX_STEPS)
     when: dict[Name, Condition] = Field(default_factory=dict)
     queue: str = "workflows"
@@ -77,6 +107,11 @@ class StepDefinition(_Frozen):
         return tuple(dict.fromkeys((*self.after, *self.when)))
 
     @property
+    def has_children(self) -> bool:
+        """Whether its work is done by other tasks or workflows, for which its own task waits."""
+        return self.task is not None or self.workflow is not None or self.for_each is not None
+
+    @property
     def signal_name(self) -> str:
         """The name of the signal that a `signal` step waits for."""
         return self.signal or self.name
@@ -87,11 +122,17 @@ class StepDefinition(_Frozen):
 
     @model_validator(mode="after")
     def _require_fields_of_its_kind(self) -> Self:
-        needed = {StepKind.TASK: "handler", StepKind.WAIT: "seconds", StepKind.SIGNAL: "timeout"}[self.kind]
-        if getattr(self, needed) is None:
+        needed = {StepKind.WAIT: "seconds", StepKind.SIGNAL: "timeout"}.get(self.kind)
+        if needed is not None and getattr(self, needed) is None:
             raise ValueError(f"a step of kind {self.kind.value!r} needs {needed!r}")
+        does = [name for name in ("handler", "task", "workflow") if getattr(self, name) is not None]
+        if self.kind is StepKind.TASK and not does:
+            raise ValueError("a step of kind 'task' needs 'handler', 'task' or 'workflow'")
+        if len(does) > 1:
+            raise ValueError(f"a step has only one of {' and '.join(does)}")
         misplaced = {
-            "handler": self.handler is not None and self.kind is not StepKind.TASK,
+            **dict.fromkeys(does, self.kind is not StepKind.TASK),
+            "for_each": self.for_each is not None and self.kind is not StepKind.TASK,
             "with": bool(self.options) and self.kind is not StepKind.TASK,
             "max_retries": self.max_retries is not None and self.kind is not StepKind.TASK,
             "seconds": self.seconds is not None and self.kind is not StepKind.WAIT,
@@ -104,6 +145,8 @@ class StepDefinition(_Frozen):
             raise ValueError(f"a step of kind {self.kind.value!r} has no {', '.join(wrong)}")
         if self.kind is StepKind.TASK and self.timeout is not None and self.timeout > LONGEST_TIMEOUT:
             raise ValueError(f"the timeout of a task is at most {LONGEST_TIMEOUT} s")
+        if self.workflow is not None and (self.timeout is not None or self.max_retries is not None):
+            raise ValueError("a step that is a workflow has no timeout and no max_retries: its own steps have them")
         return self
 
 

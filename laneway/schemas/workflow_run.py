@@ -14,7 +14,7 @@ from laneway.schemas.number import Whole
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import Response, TaskState
 from laneway.schemas.text import Text
-from laneway.schemas.workflow import Name, StepKind
+from laneway.schemas.workflow import MOST_ITEMS, Name, StepKind
 
 WorkflowId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@+=-]{0,95}$")]
 """An id chosen by the caller: at most 96 letters, digits and ``._:@+=-``; the first is a letter or digit."""
@@ -44,6 +44,12 @@ class WorkflowStepRef(Payload):
     def task_id(self) -> str:
         """The id of the task; each visit has one id."""
         return f"{self.run_id}:{self.step}:{self.visit}"
+
+
+class WorkflowItemRef(WorkflowStepRef):
+    """Payload of `run_workflow_item_task`: one item of a visit whose step runs for each item of a list."""
+
+    index: int = Field(ge=0, lt=MOST_ITEMS)
 
 
 class WorkflowRef(Payload):
@@ -190,10 +196,14 @@ class WorkflowSummaryView(Response):
     state: RunState
     agent_id: str | None
     retry_of: str | None
+    parent_id: str | None = Field(None, description="The workflow whose step started it")
+    parent_step: str | None = None
     error: str | None
     accepted_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    paused_at: datetime | None = Field(None, description="Since when no step starts; null: it is not paused")
+    paused_by: str | None = Field(None, description="Who paused it")
     duration_seconds: float | None = Field(description="From acceptance to the end")
 
 
@@ -238,6 +248,31 @@ class DefinitionsResponse(Response):
 
     definitions: list[DefinitionView]
     broken: list[BrokenDefinitionView]
+
+
+class WorkflowPauseResponse(Response):
+    """The outcome of a pause or of a resume."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "workflow_id": "0b7c",
+                    "state": "running",
+                    "paused_at": "2026-11-30T09:00:00Z",
+                    "paused_by": "ada@example.com",
+                    "changed": True,
+                }
+            ]
+        },
+    )
+
+    workflow_id: str
+    state: RunState
+    paused_at: datetime | None = Field(description="Null: it is not paused")
+    paused_by: str | None
+    changed: bool = Field(description="False: it was paused, or not paused, before")
 
 
 class WorkflowCancelResponse(Response):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ def run(
     *,
     attempts: int | None = None,
     steps: Mapping[str, Any] | None = None,
+    signals: Mapping[str, Sequence[dict[str, Any]]] | None = None,
     cancel_at: int | None = None,
     id: str | None = None,
     platform: object | None = None,
@@ -34,10 +35,11 @@ def run(
         assert done.result == {"width": 64}
 
     `attempts`: stop after so many runs; the state is then SCHEDULED if the task would run again. `steps`: what earlier
-    attempts have stored. `cancel_at`: the task is cancelled, and learns it at this report (progress, step, loop item,
-    `raise_if_cancelled`), counted from 1. `platform`: has the services that the task uses besides `platform.tasks`.
-    `settings`: default: those of the environment. `reraise`: raise the exception of the first attempt that fails.
-    `at`: the time at which the platform's clock stands, or a `Clock`; it moves by the delay before a further attempt.
+    attempts have stored. `signals`: name → data of the signals that the task gets; a further one does not come.
+    `cancel_at`: the task is cancelled, and learns it at this report (progress, step, loop item, `raise_if_cancelled`),
+    counted from 1. `platform`: has the services that the task uses besides `platform.tasks`. `settings`: default: those
+    of the environment. `reraise`: raise the exception of the first attempt that fails. `at`: the time at which the
+    platform's clock stands, or a `Clock`; it moves by the delay before a further attempt.
 
     Raises InvalidPayload, as a submission does, and RuntimeError for a task that is snoozed without end.
     """
@@ -52,6 +54,7 @@ def run(
             id=id,
             attempts=attempts,
             steps=steps,
+            signals=signals,
             reraise=reraise,
             wait=clock.move,
         )

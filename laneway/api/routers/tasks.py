@@ -1,4 +1,4 @@
-"""Tasks by name: submit, search, show, follow, cancel, retry, delete."""
+"""Tasks by name: submit, search, show, follow, signal, cancel, retry, delete."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Body, Depends, Header, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from laneway.api.access import requires
-from laneway.api.deps import OnlyKnown, ServicesDep, TaskId
+from laneway.api.deps import NO_NULL, OnlyKnown, ServicesDep, TaskId
 from laneway.api.errors import problems
 from laneway.api.parameters import LAST_ID, Short, Timestamp
 from laneway.api.threads import ThreadedRoute, read_in_thread
@@ -46,11 +46,16 @@ from laneway.schemas.task import (
     TaskPage,
     TaskState,
 )
+from laneway.schemas.task_signal import TaskSignalRequest, TaskSignalResponse
 from laneway.schemas.waiting import WhyResponse
 from laneway.schemas.worker import TaskNamesResponse, TaskNameView, WorkersResponse
 
 router = APIRouter(tags=["tasks"], route_class=ThreadedRoute)
 
+SignalName = Annotated[str, Path(min_length=1, max_length=100, pattern=NO_NULL, examples=["approve"])]
+SignalBody = Annotated[TaskSignalRequest, Body()]
+WITHOUT_DATA: Final = TaskSignalRequest()
+"""Used for a request without a body."""
 LONGEST_WAIT = 60
 """Seconds that a request may wait for the end of a task."""
 LONGEST_AGE = 100 * A_YEAR
@@ -205,6 +210,19 @@ def cancel_task(task_id: TaskId, services: ServicesDep) -> CancelResponse:
 def retry_task(task_id: TaskId, services: ServicesDep) -> TaskHandle:
     """Run a finished task again, as a new attempt of the same task."""
     return services.tasks.retry(task_id)
+
+
+@router.post(
+    "/tasks/{task_id}/signals/{name}",
+    status_code=202,
+    responses=problems(404, 409),
+    dependencies=[requires(Scope.OPERATE, bound=True)],
+)
+def signal_task(
+    task_id: TaskId, name: SignalName, services: ServicesDep, body: SignalBody = WITHOUT_DATA
+) -> TaskSignalResponse:
+    """Send a signal. It is kept until the task waits for it. Sending the same signal again changes nothing."""
+    return services.tasks.signal(task_id, name, body.data, key=body.id or "")
 
 
 @router.post("/tasks/cancel", responses=problems(), dependencies=[requires(Scope.OPERATE, bound=True)])

@@ -1,4 +1,4 @@
-"""Workflows: start, list, show, signal, cancel, retry."""
+"""Workflows: start, list, show, signal, pause, resume, cancel, retry."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from laneway.schemas.workflow_run import (
     WorkflowCancelResponse,
     WorkflowHandle,
     WorkflowPage,
+    WorkflowPauseResponse,
     WorkflowRequest,
     WorkflowView,
 )
@@ -84,6 +85,18 @@ def show_workflow(workflow_id: RunId, services: ServicesDep) -> WorkflowView:
 def cancel_workflow(workflow_id: RunId, services: ServicesDep) -> WorkflowCancelResponse:
     """Cancel a workflow. Waiting steps never start; running steps are asked to stop."""
     return services.workflows.cancel(workflow_id)
+
+
+@router.post("/workflows/{workflow_id}/pause", responses=problems(404, 409), dependencies=[requires(Scope.OPERATE)])
+def pause_workflow(workflow_id: RunId, services: ServicesDep) -> WorkflowPauseResponse:
+    """Pause a workflow: running steps end, and no further step starts. Timers do not fire. A repeat changes nothing."""
+    return services.workflows.pauses.pause(workflow_id)
+
+
+@router.post("/workflows/{workflow_id}/resume", responses=problems(404, 409), dependencies=[requires(Scope.OPERATE)])
+def resume_workflow(workflow_id: RunId, services: ServicesDep) -> WorkflowPauseResponse:
+    """Let a paused workflow go on. Timers that ended meanwhile fire now. A repeat changes nothing."""
+    return services.workflows.pauses.resume(workflow_id)
 
 
 @router.post(

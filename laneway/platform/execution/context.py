@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import datetime
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from structlog.stdlib import BoundLogger
 
 from laneway.engine import EventKind
-from laneway.platform import tracing
+from laneway.platform import clock, tracing
 from laneway.platform.errors import PlatformError, TaskCancelled, TaskSnoozed
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal
 from laneway.platform.execution.output import OutputWriter
 from laneway.platform.execution.progress import ProgressReports
 from laneway.platform.execution.shutdown import is_shutting_down
+from laneway.platform.execution.steps import NAME_LIMIT
 from laneway.platform.logging import logger
 from laneway.platform.platform import Platform
+from laneway.platform.registry import TaskRef
+from laneway.platform.wait_errors import AwaitedTaskFailed
+from laneway.schemas.choices import RunState, TaskState
+from laneway.schemas.payload import Payload
 
 Item = TypeVar("Item")
 
@@ -42,6 +51,7 @@ class Context:
     | raises an error that a retry may help | runs again after a delay, `retries` times, and then is a dead letter |
     | raises an error that a retry cannot help (PermanentError, ValueError, TypeError, …) | fails |
     | calls `ctx.snooze(seconds)` | runs again after that time; the attempt does not count |
+    | calls `ctx.sleep(seconds)` or a `ctx.wait_for_…` | goes on there later; no worker is held meanwhile |
     | does not catch TaskCancelled | is cancelled |
 
     A crash at any point repeats the attempt. So effects must be safe to repeat: store them under `ctx.id`.
@@ -50,6 +60,7 @@ class Context:
     def __init__(self, attempt: Attempt, platform: Platform) -> None:
         self._attempt, self._platform, self._reports = attempt, platform, ProgressReports()
         self._output: OutputWriter | None = None
+        self._waits = Counter[str]()
 
     @property
     def id(self) -> str:
@@ -180,6 +191,74 @@ class Context:
             yield items[index]
             self._platform.steps.save_finished_items(self._attempt, name, index + 1)
 
+    def sleep(self, seconds: float | None = None, *, until: datetime | None = None) -> None:
+        """Wait for `seconds`, or until a time with a time zone, without a worker: at most 366 days.
+
+        The attempt ends and does not count; the task goes on after that time, on any worker. It is repeated up to here
+        then, so what was done before has to be in `step` or `loop`. Waits are told apart by their order: the task must
+        come to the same waits in each attempt. Do not catch TaskSnoozed. Raises TaskCancelled, DatabaseUnavailable.
+        """
+        if (seconds is None) is (until is None):
+            raise TypeError("sleep() takes either seconds or until.")
+        if until is not None and until.tzinfo is None:
+            raise ValueError("sleep(until=...) takes a time with a time zone.")
+        left = seconds if until is None else (until - clock.now()).total_seconds()
+        self.raise_if_cancelled()
+        self._platform.waits.sleep(self._attempt, self._wait_name("sleep"), seconds=_checked_seconds(left or 0))
+
+    def wait_for_signal(self, name: str, *, timeout: float | None = None) -> dict[str, Any]:
+        """Wait, without a worker, for a signal that is sent to this task; return its data.
+
+        Signals are sent by `laneway signal`, `POST /tasks/{id}/signals/{name}` and `TaskManager.signal`, also before
+        the task waits. Each wait takes one, the oldest first. `timeout`: seconds. As `sleep`; also raises
+        WaitTimedOut.
+        """
+        self.raise_if_cancelled()
+        waits, wait = self._platform.waits, self._wait_name(f"signal {name}")
+        return waits.for_signal(self._attempt, wait, name, timeout=_checked_timeout(timeout))
+
+    def wait_for_task(self, id: str, *, timeout: float | None = None) -> dict[str, Any] | None:
+        """Wait, without a worker, for the end of another task; return its result.
+
+        As `sleep`. Raises AwaitedTaskFailed when it ends without being completed, WaitTimedOut, UnknownTask, and
+        PermanentError for a task that can only run after this one.
+        """
+        self.raise_if_cancelled()
+        waits, wait = self._platform.waits, self._wait_name(f"task {id}")
+        end = waits.for_task(self._attempt, wait, id, timeout=_checked_timeout(timeout))
+        if end["state"] != TaskState.COMPLETED:
+            raise AwaitedTaskFailed(id, end["state"], end["error"])
+        return end["result"]
+
+    def wait_for_workflow(self, id: str, *, timeout: float | None = None) -> dict[str, Any]:
+        """Wait, without a worker, for the end of a workflow; return its output: last step → output.
+
+        As `sleep`. Raises AwaitedTaskFailed when it ends without being completed, WaitTimedOut, NotFound.
+        """
+        self.raise_if_cancelled()
+        waits, wait = self._platform.waits, self._wait_name(f"workflow {id}")
+        end = waits.for_workflow(self._attempt, wait, id, timeout=_checked_timeout(timeout))
+        if end["state"] != RunState.COMPLETED:
+            raise AwaitedTaskFailed(id, end["state"], end["error"])
+        return end["output"] or {}
+
+    def submit_and_wait(
+        self, task: TaskRef, payload: Payload | dict[str, Any], *, timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        """Submit another task once, however often this one is started, and wait for its end as `wait_for_task`.
+
+        Raises as `TaskManager.submit` as well. A cancel of this task does not cancel the other one.
+        """
+        self._waits["submitted"] += 1
+        id = _short(f"{self.id}:submitted-{self._waits['submitted']}")
+        self._platform.tasks.submit(task, payload, id=id)
+        return self.wait_for_task(id, timeout=timeout)
+
+    def _wait_name(self, what: str) -> str:
+        """The name of a wait: what the task waits for, and how often it has come to such a wait in this attempt."""
+        self._waits[what] += 1
+        return _short(f"{what} #{self._waits[what]}")
+
     def report_rest(self) -> None:
         """Record the last progress report and the last output of the attempt, if they still wait."""
         if self._output is not None:
@@ -188,6 +267,21 @@ class Context:
         if last is not None:
             with suppress(PlatformError):  # the outcome counts
                 self._platform.attempts.report(self._attempt, EventKind.PROGRESS, last)
+
+
+def _short(name: str) -> str:
+    """The name, or a digest of it if it is too long to be stored."""
+    return name if len(name) <= NAME_LIMIT else hashlib.sha256(name.encode()).hexdigest()
+
+
+def _checked_seconds(seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise ValueError("A wait takes a finite number of seconds.")
+    return max(0.0, seconds)
+
+
+def _checked_timeout(timeout: float | None) -> float | None:
+    return None if timeout is None else _checked_seconds(timeout)
 
 
 _running: ContextVar[Context | None] = ContextVar("laneway_running_task", default=None)

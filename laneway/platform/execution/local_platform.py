@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from laneway.engine import EventKind
 from laneway.platform import clock
-from laneway.platform.errors import Conflict, StepTooLarge
+from laneway.platform.errors import Conflict, StepTooLarge, TaskSnoozed
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal
 from laneway.platform.execution.steps import STEP_LIMIT, checked_name
 from laneway.platform.registry import TaskRef
@@ -25,6 +25,7 @@ from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import Row, SubmitOptions, row_of, spec_of, validated
 from laneway.platform.submission.outbox import Submission, outbox_row
 from laneway.platform.submission.user_session import call_after_commit
+from laneway.platform.wait_errors import WaitTimedOut
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
 
@@ -68,6 +69,8 @@ class Record:
     steps: dict[str, Any] = field(default_factory=dict[str, Any])
     submitted: list[Submitted] = field(default_factory=list[Submitted])
     limits_reached: list[LimitReached] = field(default_factory=list[LimitReached])
+    signals: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
+    """Name → data of the signals that the task has not received."""
 
 
 class LocalPlatform:
@@ -91,6 +94,7 @@ class LocalPlatform:
         self.attempts = _Attempts(record, cancel_at)
         self.steps = _Steps(record.steps)
         self.tasks = _Tasks(settings, record.submitted, on_submit)
+        self.waits = _Waits(record)
         self.cancellation_watchdog = _NoWatchdog()
 
     def block_limit(self, name: str, seconds: float, *, key: str) -> None:
@@ -163,6 +167,35 @@ class _Steps:
         if len(text) > STEP_LIMIT:
             raise StepTooLarge(name, len(text), STEP_LIMIT)
         self._stored[name] = json.loads(text)
+
+
+class _Waits:
+    """Waits as a real platform does, but a signal that the test has not given does not come."""
+
+    def __init__(self, record: Record) -> None:
+        self._record, self._taken = record, dict[str, Any]()
+
+    def sleep(self, attempt: Attempt, name: str, *, seconds: float) -> None:
+        """End the attempt; the next one goes on."""
+        del attempt
+        if name not in self._taken:
+            self._taken[name] = seconds
+            raise TaskSnoozed(seconds, "it waits for the end of its sleep")
+
+    def for_signal(self, attempt: Attempt, name: str, signal: str, *, timeout: float | None) -> Any:
+        """The next signal that the test gave. Raises WaitTimedOut if there is none."""
+        del attempt
+        if name not in self._taken:
+            given = self._record.signals.get(signal)
+            if not given:
+                raise WaitTimedOut(f"the signal {signal!r}", timeout or 0)
+            self._taken[name] = given.pop(0)
+        return self._taken[name]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"A task that runs in this process has no `ctx.wait_{name}`: test this with a real platform"
+        )
 
 
 class _Tasks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -118,6 +118,7 @@ def run_locally(
     id: str | None = None,
     attempts: int | None = None,
     steps: Mapping[str, Any] | None = None,
+    signals: Mapping[str, Sequence[dict[str, Any]]] | None = None,
     reraise: bool = False,
     wait: Callable[[float], object] = lambda _seconds: None,
 ) -> LocalRun:
@@ -126,7 +127,9 @@ def run_locally(
     `wait` is called with the delay before each further attempt. By default nothing waits.
     """
     checked = validated(task.spec, payload if isinstance(payload, Payload) else dict(payload))
-    done = LocalRun(task_id=id or str(uuid4()), state=TaskState.PENDING, record=Record(steps=dict(steps or {})))
+    given = {name: list(data) for name, data in (signals or {}).items()}
+    record = Record(steps=dict(steps or {}), signals=given)
+    done = LocalRun(task_id=id or str(uuid4()), state=TaskState.PENDING, record=record)
     platform = local(done.record)
     while done.state not in FINISHED and len(done.attempts) != attempts:
         if len(done.attempts) == MOST_RUNS:

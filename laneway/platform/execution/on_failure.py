@@ -1,33 +1,37 @@
-"""Submits the `on_failure` task of tasks that ended without being completed.
+"""Submits what follows the end of a task: its `on_failure` task, and the tasks that wake who waits for it.
 
-The task is submitted in the transaction that records the end, so no end is missed, whatever its cause: an error, a lost
+They are submitted in the transaction that records the end, so no end is missed, whatever its cause: an error, a lost
 worker, a time limit, a cancel, an expiry, or a message that could not be read.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import nullcontext
 
 from sqlalchemy.orm import Session
 
 from laneway.platform import tracing
 from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries.task_waits import WaitKind
 from laneway.platform.history.adoption import is_not_signed
 from laneway.platform.registry import registry
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions, accept, row_of, store_large
+from laneway.platform.submission.wakes import submit_wakes
 from laneway.platform.tracing.carrier import CARRIER
 from laneway.schemas.payload import EndedTask
 from laneway.schemas.task import FINISHED, TaskState
 
 
-def submit_on_failure(session: Session, ended: Iterable[TaskRun], settings: TaskSettings) -> None:
-    """Accept the `on_failure` task of each of these tasks, once per end. The outbox relay sends it later.
+def submit_on_failure(session: Session, ended: Collection[TaskRun], settings: TaskSettings) -> None:
+    """Accept what follows the ends of these tasks: `on_failure` tasks, once per end, and tasks that wake others.
 
-    A message that is not signed by us has none: its sender must not have any task run.
+    The outbox relay sends them later. A message that is not signed by us has no `on_failure` task: its sender must not
+    have any task run.
     """
+    submit_wakes(session, WaitKind.TASK, [run.id for run in ended if run.state in FINISHED], settings)
     for run in ended:
         if is_not_signed(run):
             continue

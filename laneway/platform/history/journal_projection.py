@@ -50,7 +50,7 @@ def record(
     sealer: Sealer | None = None,
     counter: EventCounter | None = None,
 ) -> list[TaskRun]:
-    """Record a batch; returns the tasks that ended without being completed. `counter`: counts what was recorded.
+    """Record a batch; returns the tasks that ended. `counter`: counts what was recorded.
 
     `find` returns the message of a task that has no row: the event that carried it was lost, or recorded elsewhere, or
     it carries the message without its body. `signer` and `sealer`: as for `run_from_message`.
@@ -101,7 +101,7 @@ class JournalProjection:
         self.counter = EventCounter()
 
     def apply(self, events: Sequence[Event]) -> list[TaskRun]:
-        """Record all events; returns the tasks that ended without being completed."""
+        """Record all events; returns the tasks that ended."""
         events = [event for event in events if self._is_readable(event)]
         ids = list(dict.fromkeys(event.task_id for event in events))
         self._runs = {run.id: run for run in repository.runs(self._session, ids)}
@@ -158,7 +158,7 @@ class JournalProjection:
         if data is None:
             return
         self.counter.note(run, event, was_finished=was_finished, ended=attempt if is_open else None)
-        if run.state in FINISHED and run.state != TaskState.COMPLETED:
+        if run.state in FINISHED:
             self._ended[run.id] = run
         else:
             self._ended.pop(run.id, None)

@@ -19,6 +19,7 @@ from laneway.platform.db.models import (
     OutboundDelivery,
     TaskEvent,
     TaskRun,
+    TaskSignal,
     TaskStep,
     WorkflowRun,
     WorkflowSignal,
@@ -35,7 +36,7 @@ from laneway.transport.codec import contents_of
 BATCH: Final = 200
 STATES: Final = (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED, MessageState.DEAD)
 COLUMNS: Final[tuple[InstrumentedAttribute[Any], ...]] = (
-    *(TaskRun.payload, TaskRun.result, TaskStep.result, TaskEvent.data),
+    *(TaskRun.payload, TaskRun.result, TaskStep.result, TaskEvent.data, TaskSignal.data),
     *(WorkflowRun.input, WorkflowRun.output, WorkflowStepRun.output, WorkflowSignal.data),
     OutboundDelivery.body,
 )

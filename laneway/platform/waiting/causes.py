@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from laneway.engine import LimitUse, QueueStats
 from laneway.engine.admin_replies import MessageInfo
 from laneway.engine.replies import MessageState
-from laneway.platform.db.models import TaskRun
+from laneway.platform.db.models import TaskRun, TaskWait
+from laneway.platform.db.queries.task_waits import WaitKind
 from laneway.platform.flow.rate_limits import in_flight_reason, paused_reason, rate_reason
 from laneway.schemas.task import TaskState
 from laneway.schemas.waiting import Cause, CauseKind
@@ -47,6 +48,8 @@ class Facts:
     stats: QueueStats | None = None
     holder: Holder | None = None
     pause: Pause | None = None
+    waits: Sequence[TaskWait] = ()
+    """What the task itself asked to wait for."""
 
 
 NO_BROKER = Cause(kind=CauseKind.BROKER, text="the broker, which cannot be reached")
@@ -72,7 +75,8 @@ def _causes(facts: Facts) -> Iterator[Cause]:
     if message is not None:
         yield from _of_message(message, facts)
     is_due_later = run.state == TaskState.SCHEDULED and run.due_at is not None and run.due_at > now
-    if is_due_later:
+    yield from (_of_wait(wait) for wait in facts.waits if is_due_later)
+    if is_due_later and not facts.waits:
         yield Cause(kind=CauseKind.DUE_TIME, text="its due time", until=run.due_at)
     if not facts.serving:
         yield Cause(kind=CauseKind.NO_WORKER, text=f"a worker: none serves the queue {run.queue!r}")
@@ -110,6 +114,20 @@ def _at_limit(message: MessageInfo) -> Cause:
     key = f", counted for {waits_for.key!r}" if waits_for.key else ""
     detail = "`laneway limits list` shows what it lets through, and what has it now"
     return Cause(kind=CauseKind.LIMIT, text=f"the limit {waits_for.name!r}{key}: it is used up", detail=detail)
+
+
+def _of_wait(wait: TaskWait) -> Cause:
+    """What a task asked to wait for."""
+    text = {
+        WaitKind.TIME: "the end of its sleep",
+        WaitKind.SIGNAL: f"the signal {wait.target.removeprefix(f'{wait.task_id} ')!r}",
+        WaitKind.TASK: f"the task {wait.target}",
+        WaitKind.WORKFLOW: f"the workflow {wait.target}",
+        WaitKind.RESUME: f"its workflow {wait.target} to be resumed",
+    }[WaitKind(wait.kind)]
+    task_id = wait.target if wait.kind == WaitKind.TASK else None
+    kind = CauseKind.DUE_TIME if wait.kind == WaitKind.TIME else CauseKind.AWAITED
+    return Cause(kind=kind, text=text, since=wait.created_at, until=wait.until, task_id=task_id)
 
 
 def _of_limits(stats: QueueStats, *, now: datetime) -> Iterator[Cause]:

@@ -12,7 +12,7 @@ from laneway.platform import clock
 from laneway.platform.access.caller import current_caller
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
-from laneway.platform.db.queries import audit_log, forecasts, task_runs, workers
+from laneway.platform.db.queries import audit_log, forecasts, task_runs, task_waits, workers
 from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable
@@ -26,6 +26,8 @@ from laneway.schemas.waiting import Cause, CauseKind, WhyResponse
 
 NEWEST_STARTS: Final = timedelta(minutes=15)
 """Starts that are not older than this say how the line moves."""
+MOST_WAITS: Final = 20
+"""Things that one task waits for, the oldest first, which an answer names."""
 DAY: Final = timedelta(days=1)
 FORESEEABLE: Final = frozenset({CauseKind.DUE_TIME, CauseKind.IN_FLIGHT, CauseKind.RATE, CauseKind.LINE})
 """Causes that end by themselves, at a time that can be told."""
@@ -73,11 +75,14 @@ class WaitingReasons:
             return NO_BROKER
         if run.state == TaskState.ACCEPTED:
             return IN_OUTBOX
+        with self._database.reading() as session:
+            waits = task_waits.of_task(session, run.id, limit=MOST_WAITS) if run.state == TaskState.SCHEDULED else ()
         message, is_paused = found[0] if found else None, bool(stats and stats[0].paused)
         return Facts(
             run=run,
             now=clock.now(),
             serving=serving,
+            waits=waits,
             message=message,
             is_lost=found is not None and message is None,
             stats=stats[0] if stats else None,

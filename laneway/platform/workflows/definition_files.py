@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from laneway.platform.logging import logger
+from laneway.platform.workflows.child_checks import unknown_workflows
 from laneway.platform.workflows.definitions import BrokenDefinition, Definitions, checked_plan, parsed_definition
 from laneway.platform.workflows.errors import InvalidDefinition
 from laneway.platform.workflows.handlers import Handler
@@ -61,7 +62,8 @@ def load_definitions(
     plans: dict[str, Plan] = {}
     broken: dict[str, BrokenDefinition] = {}
     files: dict[str, str] = {}
-    for path in sorted(folder.glob("*.yaml")) if folder else ():
+    paths = {path.name: path for path in sorted(folder.glob("*.yaml"))} if folder else {}
+    for path in paths.values():
         found = _load(path, handlers=handlers, inputs=inputs)
         first = files.setdefault(found.definition.name if isinstance(found, Plan) else found.name, path.name)
         if isinstance(found, Plan) and first != path.name:
@@ -74,7 +76,21 @@ def load_definitions(
             plans.pop(found.name, None)
             broken[found.name] = found
             log.warning("workflow definition not used", file=str(path), workflow=found.name, problems=found.problems)
+    used = {name: _File(paths[files[name]], paths[files[name]].read_text("utf-8")) for name in plans}
+    _set_aside_with_unknown_workflows(plans, broken, used)
     return Definitions(plans, inputs, broken)
+
+
+def _set_aside_with_unknown_workflows(
+    plans: dict[str, Plan], broken: dict[str, BrokenDefinition], files: Mapping[str, _File]
+) -> None:
+    """A step may be a workflow of any file. One that is broken is there: its run says what is wrong with it."""
+    known = {**plans, **broken}
+    for name, plan in list(plans.items()):
+        if problems := list(unknown_workflows(plan, known)):
+            broken[name] = BrokenDefinition(name, files[name].path.name, files[name].with_lines(problems))
+            del plans[name]
+            log.warning("workflow definition not used", file=str(files[name].path), workflow=name, problems=problems)
 
 
 def _load(

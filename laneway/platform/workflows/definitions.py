@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from laneway.platform.queues import queues as declared_queues
+from laneway.platform.workflows.child_checks import child_problems
 from laneway.platform.workflows.errors import BrokenWorkflowType, InvalidDefinition, InvalidInput, UnknownWorkflowType
 from laneway.platform.workflows.handlers import Handler
 from laneway.platform.workflows.plan import Plan
@@ -89,7 +90,7 @@ def checked_plan(
     Raises InvalidDefinition.
     """
     plan = Plan(definition)
-    problems = list(_unknown_references(definition, handlers, inputs))
+    problems = [*_unknown_references(definition, handlers, inputs), *child_problems(plan)]
     if problems:
         raise InvalidDefinition(definition.name, problems)
     return plan

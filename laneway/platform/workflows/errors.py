@@ -110,6 +110,25 @@ class InvalidSignal(PermanentError):
     problem: str
 
 
+class ItemFailed(PermanentError):
+    """The handler of a step found a problem in one item of its list."""
+
+    title = "An item failed"
+
+    template = "{reason}"
+    reason: str
+
+
+class NestedTooDeeply(PermanentError):
+    """A workflow was started by a workflow that was started by a workflow, and so on."""
+
+    title = "Nested too deeply"
+
+    template = "The workflow {type!r} is not started: {depth} workflows, each a step of the one before, are the limit."
+    type: str
+    depth: int
+
+
 class UnknownHandler(PermanentError):
     """No worker had a handler of this name for TASK_HAND_ON_SECONDS."""
 

@@ -4,6 +4,7 @@ A handler is a function that takes a `StepCall`. After a crash of its worker it 
 (one run of the step). So it has to store its effects under `call.task.id`, or do its work in `call.task.step(...)`.
 
 - It returns a dict or a model: the step succeeds, and this is its output.
+- It returns `Children([...])`: tasks or workflows do the work, and the step ends when they have ended.
 - It returns `failed(reason, ...)`: the step found a problem in what it examined. That is no crash, and is not retried.
 - It raises: an error that a retry may help is retried (`max_retries`); any other error makes the step fail.
 """
@@ -16,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from laneway.schemas.workflow import Outcome
+from laneway.schemas.workflow import Failures, Outcome
 
 Item = TypeVar("Item")
 
@@ -71,8 +72,40 @@ class StepCall:
     """The input of the run."""
     options: Any
     """The step's `with`, as the handler's `options` type."""
+    item: Any = None
+    """The item, if the step runs for each item of a list."""
+    index: int | None = None
+    """The number of that item, from 0."""
     outputs: Mapping[str, dict[str, Any]]
     """Step → newest output, for all steps that this one comes after; in a loop also for the steps of its last round."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildTask:
+    """A task that a step starts."""
+
+    name: str
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ChildWorkflow:
+    """A workflow that a step starts."""
+
+    type: str
+    input: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """What a handler returns whose step is done by tasks, or by workflows, that it chose when it ran.
+
+    They are stored; the handler is not called again. The output of the step is `{"results": [...], "failed": [...]}`.
+    """
+
+    children: Sequence[ChildTask | ChildWorkflow]
+    at_once: int = 10
+    failures: Failures = Failures.FAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +118,7 @@ class StepResult:
     """Why it failed."""
 
 
-Returned = StepResult | BaseModel | dict[str, Any] | None
+Returned = StepResult | Children | BaseModel | dict[str, Any] | None
 """What a handler may return."""
 
 
@@ -103,7 +136,7 @@ def failed(reason: str, output: dict[str, Any] | None = None) -> StepResult:
     return StepResult(output or {}, Outcome.FAILED, reason)
 
 
-def result_of(returned: Returned) -> StepResult:
+def result_of(returned: StepResult | BaseModel | dict[str, Any] | None) -> StepResult:
     """Convert what a handler returned to a result."""
     if isinstance(returned, StepResult):
         return returned

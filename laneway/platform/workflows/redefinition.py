@@ -7,10 +7,17 @@ from collections.abc import Iterator, Sequence
 from laneway.platform.db.models import WorkflowStepRun
 from laneway.platform.workflows.plan import Plan
 from laneway.platform.workflows.transitions import latest_visits
+from laneway.schemas.workflow import StepDefinition
 from laneway.schemas.workflow_run import StepState
 
 ENDED = frozenset({StepState.OK, StepState.SKIPPED})
 """States of a step that does not run again when its run is retried."""
+
+
+def _work(step: StepDefinition) -> str:
+    """Who does the work of a step: its children have ids of their own, and are kept in a retry."""
+    what = "a task" if step.task else "a workflow" if step.workflow else "its handler"
+    return f"{what} for each item of a list" if step.for_each else what
 
 
 def misfits(before: Plan, plan: Plan, rows: Sequence[WorkflowStepRun]) -> Iterator[str]:
@@ -27,6 +34,8 @@ def misfits(before: Plan, plan: Plan, rows: Sequence[WorkflowStepRun]) -> Iterat
             yield f"it has no step {name!r}, which ran"
         elif plan.steps[name].kind is not before.steps[name].kind:
             yield f"its step {name!r} is a {plan.steps[name].kind}, and was a {before.steps[name].kind}"
+        elif name not in done and _work(plan.steps[name]) != _work(before.steps[name]):
+            yield f"its step {name!r} is done by {_work(plan.steps[name])}, and was done by {_work(before.steps[name])}"
         elif (name in plan.detour_of) is not (name in before.detour_of):
             yield f"its step {name!r} is on another side of a loop"
     for name in sorted(done & ran & set(plan.order)):

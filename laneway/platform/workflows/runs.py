@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +13,7 @@ from laneway.platform import clock
 from laneway.platform.audit_log.recording import parts_of_one_action, record
 from laneway.platform.db.models import TaskRun, WorkflowRun, WorkflowSignal, WorkflowStepRun
 from laneway.platform.db.queries import workflows as repository
+from laneway.platform.db.queries.task_waits import WaitKind
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable, Conflict, NotFound, PlatformError, WrongState
 from laneway.platform.history.task_views import display_state
@@ -22,20 +22,23 @@ from laneway.platform.registry import registry
 from laneway.platform.sealing import keyed_digests, stored_digest
 from laneway.platform.submission.acceptance import IDEMPOTENCY
 from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.wakes import submit_wake_if_awaited
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.workflows import transitions
+from laneway.platform.workflows.children import StepChildren
 from laneway.platform.workflows.definitions import Definitions
 from laneway.platform.workflows.errors import (
     DefinitionDoesNotFit,
-    InvalidInput,
-    InvalidSignal,
+    NestedTooDeeply,
     UnknownSignal,
     WrongWorkflowState,
 )
+from laneway.platform.workflows.given import check_signal_data, fingerprint_of
+from laneway.platform.workflows.pause import RunPauses
 from laneway.platform.workflows.plan import Plan
 from laneway.platform.workflows.redefinition import misfits
 from laneway.platform.workflows.step_runner import end_with_signal
-from laneway.platform.workflows.transitions import OUTPUT_LIMIT, latest_visits, plan_of, strict_json
+from laneway.platform.workflows.transitions import latest_visits, plan_of
 from laneway.schemas.task import FINISHED, TaskState
 from laneway.schemas.workflow import WorkflowDefinition
 from laneway.schemas.workflow_run import (
@@ -52,6 +55,8 @@ from laneway.schemas.workflow_run import (
 log = logger(__name__)
 
 STOP_ROLE: Final = "stopping workflows"
+MAX_DEPTH: Final = 10
+"""Workflows of which each was started by a step of the one before."""
 MAX_SIGNALS: Final = 1_000
 """Signals that one run may receive."""
 
@@ -64,6 +69,8 @@ class StartOptions:
     idempotency_key: str | None = None
     agent_id: str | None = None
     retry_of: str | None = None
+    parent: WorkflowStepRef | None = None
+    """The visit of a step that starts it."""
 
     def run_id(self) -> str:
         """Return the caller's id, one derived from the idempotency key, or a new one."""
@@ -78,7 +85,8 @@ class Workflows:
 
     def __init__(self, database: Database, tasks: TaskManager, definitions: Definitions) -> None:
         self._database, self._tasks = database, tasks
-        self.definitions = definitions
+        self.definitions, self.pauses = definitions, RunPauses(tasks)
+        self._children = StepChildren(database, tasks, lambda: self)
 
     def start(self, type: str, input: dict[str, Any], *, options: StartOptions | None = None) -> WorkflowHandle:
         """Start a run of a definition: its row and the tasks of its first steps are stored in one transaction.
@@ -91,7 +99,7 @@ class Workflows:
     def start_plan(self, plan: Plan, input: dict[str, Any], *, options: StartOptions) -> WorkflowHandle:
         """Start a run of any plan; see `start`."""
         definition, now, id = plan.definition, clock.now(), options.run_id()
-        fingerprint = _fingerprint(definition.name, input)
+        fingerprint = fingerprint_of(definition.name, input)
         values = {
             "id": id,
             "type": definition.name,
@@ -101,10 +109,12 @@ class Workflows:
             "fingerprint": stored_digest(fingerprint),
             "agent_id": options.agent_id,
             "retry_of": options.retry_of,
+            "parent_id": options.parent.run_id if options.parent else None,
+            "parent_step": options.parent.step if options.parent else None,
             "state": RunState.PENDING,
             "accepted_at": now,
         }
-        with self._tasks.transaction(bounded=True) as unit:
+        with self._tasks.transaction(bounded=options.parent is None) as unit:
             run = repository.add(unit.session, **values)
             if run is None:
                 return _existing_run(unit.session, id, fingerprint=fingerprint)
@@ -114,6 +124,14 @@ class Workflows:
         first = unit.handles[0]
         log.info("workflow accepted", workflow=id, type=definition.name, status=first.state)
         return WorkflowHandle(workflow_id=id, task_id=first.task_id, status=first.state, created=True)
+
+    def start_child(self, id: str, type: str, input: dict[str, Any], *, parent: WorkflowStepRef) -> None:
+        """Start a run for a step of another one, unless it was started before. Raises as `start`, NestedTooDeeply."""
+        with self._database.reading() as session:
+            depth = repository.depth(session, parent.run_id, most=MAX_DEPTH)
+        if depth >= MAX_DEPTH:
+            raise NestedTooDeeply(type, MAX_DEPTH)
+        self.start(type, input, options=StartOptions(id=id, parent=parent))
 
     # --- signals
 
@@ -131,7 +149,7 @@ class Workflows:
             if known is not None:
                 return _repeated_signal(known, data)
             _check_signal_allowed(unit.session, run)
-            _check_signal_data(name, data)
+            check_signal_data(name, data)
             sent = WorkflowSignal(run_id=id, name=name, key=key, data=data, received_at=clock.now())
             unit.session.add(sent)
             unit.session.flush()
@@ -160,6 +178,8 @@ class Workflows:
             for row in repository.open_steps(unit.session, id):
                 row.state, row.finished_at = StepState.CANCELLED, row.finished_at or now
             run.state, run.finished_at = RunState.CANCELLED, run.finished_at or now
+            run.paused_at = run.paused_by = None
+            submit_wake_if_awaited(unit, WaitKind.WORKFLOW, id)
             record(unit.session, "workflow.cancel", ("workflow", id), before=before, after=_state(run))
         log.info("workflow cancelled", workflow=id)
         try:
@@ -177,7 +197,9 @@ class Workflows:
             if run is None or run.state != RunState.CANCELLED:
                 return []
             rows = [row for row in repository.open_steps(session, id) if row.state == StepState.CANCELLED]
-        return self._cancel_tasks(rows, require_broker=True)
+        stopping = self._cancel_tasks(rows, require_broker=True)
+        self._children.stop([row.task_id for row in rows if row.task_id])
+        return stopping
 
     def _cancel_tasks(self, rows: Sequence[WorkflowStepRun], *, require_broker: bool) -> list[str]:
         """Cancel the tasks of these visits that have not ended; return the steps that were running.
@@ -361,20 +383,3 @@ def _check_signal_allowed(session: Session, run: WorkflowRun) -> None:
         raise WrongWorkflowState(run.id, run.state, "sent a signal")
     if repository.count_signals(session, run.id) >= MAX_SIGNALS:
         raise Conflict(f"Workflow {run.id!r} has been sent {MAX_SIGNALS} signals, which is the limit.")
-
-
-def _check_signal_data(name: str, data: dict[str, Any]) -> None:
-    try:
-        size = len(strict_json(data))
-    except ValueError as error:
-        raise InvalidSignal(name, f"its data is no JSON: {error}") from None
-    if size > OUTPUT_LIMIT:
-        raise InvalidSignal(name, f"its data has {size} characters of JSON, more than {OUTPUT_LIMIT}")
-
-
-def _fingerprint(name: str, input: dict[str, Any]) -> str:
-    try:
-        text = strict_json(input)
-    except ValueError as error:
-        raise InvalidInput(name, [f"it is no JSON: {error}"]) from None
-    return hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()

@@ -7,32 +7,46 @@ its visit, another task ends the visit (`settle_ended_task`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from laneway.engine.engine import FIRST_HAND_ON, LONGEST_HAND_ON
 from laneway.platform import clock, tracing
 from laneway.platform.db.models import TaskRun, WorkflowRun, WorkflowStepRun
-from laneway.platform.db.queries import task_runs
+from laneway.platform.db.queries import task_events, task_runs
 from laneway.platform.db.queries import workflows as repository
 from laneway.platform.db.session import Database
-from laneway.platform.errors import NotFound, TaskCancelled, TaskSnoozed
+from laneway.platform.errors import NotFound, PermanentError, TaskCancelled, TaskSnoozed
 from laneway.platform.logging import logger
 from laneway.platform.submission.outbox import SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.workflows import transitions
-from laneway.platform.workflows.errors import UnknownHandler
-from laneway.platform.workflows.handlers import Handler, StepCall, StepResult, StepTask, result_of
+from laneway.platform.workflows.child_plans import Scope, as_json, chosen, items_of, planned
+from laneway.platform.workflows.children import ChildRuns, StepChildren
+from laneway.platform.workflows.errors import ItemFailed, UnknownHandler
+from laneway.platform.workflows.handlers import (
+    Children,
+    Handler,
+    Returned,
+    StepCall,
+    StepResult,
+    StepTask,
+    result_of,
+)
+from laneway.platform.workflows.pause import raise_if_paused
 from laneway.platform.workflows.plan import Plan
 from laneway.platform.workflows.transitions import VisitEnd, plan_of
 from laneway.schemas.payload import EndedTask
 from laneway.schemas.task import FINISHED, TaskState
 from laneway.schemas.workflow import Outcome, StepDefinition, StepKind
-from laneway.schemas.workflow_run import RunState, StepState, WorkflowStepRef
+from laneway.schemas.workflow_run import RunState, StepState, WorkflowItemRef, WorkflowStepRef
 
 log = logger(__name__)
+
+CHILDREN: Final = "workflow children"
+"""The name under which the children that a handler chose are stored, among the results of steps of its task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +65,29 @@ class StepRunner:
     """Runs steps, each as one task."""
 
     def __init__(
-        self, database: Database, tasks: TaskManager, handlers: Mapping[str, Handler], *, hand_on_seconds: float
+        self,
+        database: Database,
+        tasks: TaskManager,
+        handlers: Mapping[str, Handler],
+        *,
+        hand_on_seconds: float,
+        runs: Callable[[], ChildRuns],
     ) -> None:
-        """`hand_on_seconds`: how long a step whose handler is not known here waits for a worker that knows it."""
+        """`hand_on_seconds`: how long a step whose handler is not known here waits for a worker that knows it.
+
+        `runs`: returns the workflows of the platform.
+        """
         self._database, self._tasks, self._handlers = database, tasks, handlers
         self._hand_on_seconds = hand_on_seconds
+        self.children = StepChildren(database, tasks, runs)
 
     def run(self, ref: WorkflowStepRef, task: StepTask) -> dict[str, Any]:
         """Run one visit of a step, and return the result of its task.
 
         Raises what the handler raises; NotFound for an unknown visit, or when the visit has another task;
         OutputTooLarge; TaskCancelled when the run was cancelled; TaskSnoozed while the step waits for a signal, its
-        timer, or a worker that knows its handler, and UnknownHandler when it has waited too long for that.
+        timer, its paused run to be resumed, or a worker that knows its handler, and UnknownHandler when it has waited
+        too long for that.
         """
         started = self._begin_visit(ref, task)
         if isinstance(started, WorkflowStepRun):
@@ -70,7 +95,7 @@ class StepRunner:
             return transitions.visit_summary(started)
         if started.step.kind is StepKind.SIGNAL:
             return self._wait_for_signal(ref, started)
-        result = self._wait_for_timer(ref) if started.step.kind is StepKind.WAIT else self._work(ref, started, task)
+        result = self._wait_for_timer(ref) if started.step.kind is StepKind.WAIT else self._result(ref, started, task)
         with self._tasks.transaction() as unit:
             run, row = self._lock_run(unit, ref.run_id), self._visit(unit, ref)
             end = VisitEnd(result=result, at=clock.now(), started_at=started.started_at)
@@ -92,6 +117,7 @@ class StepRunner:
             if row.state != StepState.OPEN or (task is not None and not _ended_without_success(task)):
                 return {"settled": False}
             settled = transitions.end_visit(unit, run, row, _failure_of(task))
+        self.children.stop([ended.task_id])
         return {"settled": settled, **transitions.visit_summary(row)}
 
     def _begin_visit(self, ref: WorkflowStepRef, task: StepTask) -> _StartedVisit | WorkflowStepRun:
@@ -104,6 +130,7 @@ class StepRunner:
             rows = repository.steps(session, ref.run_id)
         if row.state != StepState.OPEN and not self._revive_if_retried(ref, task):
             return row
+        raise_if_paused(run, task.id, self._database, self._tasks)
         if run.state == RunState.PENDING:
             with self._database.transaction() as session:
                 repository.begin(session, ref.run_id, now=now)
@@ -125,9 +152,62 @@ class StepRunner:
 
     # --- the kinds of steps
 
-    def _work(self, ref: WorkflowStepRef, started: _StartedVisit, task: StepTask) -> StepResult:
+    def _result(self, ref: WorkflowStepRef, started: _StartedVisit, task: StepTask) -> StepResult:
+        """The result of a step that is done by its handler, or by its children; raises TaskSnoozed while these run."""
+        scope = Scope(started.run.input, started.outputs)
+        if started.step.has_children:
+            return self._checked(ref, self.children.settle(ref, task, planned(ref, started.step, scope)))
+        with self._database.reading() as session:
+            stored = task_events.step(session, task.id, CHILDREN)
+        if stored is None:
+            returned = self._work(ref, started, task)
+            if not isinstance(returned, Children):
+                return self._checked(ref, result_of(returned))
+            task.step(CHILDREN, as_json, ref.step, returned)
+        chosen_children = task.step(CHILDREN, dict)
+        return self._checked(ref, self.children.settle(ref, task, chosen(chosen_children)))
+
+    def run_item(self, ref: WorkflowItemRef, task: StepTask) -> dict[str, Any]:
+        """Run the handler of a step for one item, and return its output.
+
+        Raises what the handler raises; ItemFailed when it returns a failure; TaskCancelled when the step is over.
+        """
+        with self._database.reading() as session:
+            run, row = repository.find(session, ref.run_id), repository.step(session, ref.run_id, ref.step, ref.visit)
+            rows = repository.steps(session, ref.run_id)
+        if run is None or row is None:
+            raise NotFound("workflow step", ref.task_id)
+        if row.state != StepState.OPEN or run.state == RunState.CANCELLED:
+            raise TaskCancelled
+        plan = plan_of(run)
+        step, outputs = plan.steps[ref.step], _visible_outputs(plan, ref.step, rows)
+        items = items_of(step, Scope(run.input, outputs))
+        started = _StartedVisit(run, step, outputs, row.created_at, clock.now())
+        returned = self._work(ref, started, task, item=items[ref.index], index=ref.index)
+        if isinstance(returned, Children):
+            raise PermanentError(f"The step {ref.step!r} runs for each item of a list: its items have no children.")
+        result = self._checked(ref, result_of(returned))
+        if result.outcome is Outcome.FAILED:
+            raise ItemFailed(result.reason or "no reason was given")
+        return result.output
+
+    def _checked(self, ref: WorkflowStepRef, result: StepResult) -> StepResult:
+        transitions.check_output(ref.step, result)
+        return result
+
+    def _work(
+        self,
+        ref: WorkflowStepRef,
+        started: _StartedVisit,
+        task: StepTask,
+        *,
+        item: Any = None,
+        index: int | None = None,
+    ) -> Returned:
         handler = self._handler(started)
         call = StepCall(
+            item=item,
+            index=index,
             task=task,
             run_id=ref.run_id,
             workflow_type=started.run.type,
@@ -142,9 +222,7 @@ class StepRunner:
             names = {"laneway.workflow.id": ref.run_id, "laneway.workflow.name": started.run.type}
             step = {"laneway.workflow.step": ref.step, "laneway.workflow.visit": ref.visit}
             work = spans.traced(f"workflow step {ref.step}", work, attributes={**names, **step})
-        result = result_of(work(call))
-        transitions.check_output(ref.step, result)
-        return result
+        return work(call)
 
     def _handler(self, started: _StartedVisit) -> Handler:
         """The handler of a step. Raises TaskSnoozed while a worker of another version may know it, then UnknownHandler.

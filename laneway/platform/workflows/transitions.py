@@ -7,21 +7,24 @@ the second one sees what the first one stored: no join is missed, and no step is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import WorkflowRun, WorkflowStepRun
 from laneway.platform.db.queries import workflows as repository
+from laneway.platform.db.queries.task_waits import WaitKind
 from laneway.platform.errors import Conflict
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
+from laneway.platform.strict_json import strict_json
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.wakes import submit_wake_if_awaited
 from laneway.platform.workflows.errors import OutputTooLarge
 from laneway.platform.workflows.handlers import StepResult
 from laneway.platform.workflows.plan import Plan
@@ -34,8 +37,6 @@ log = logger(__name__)
 STEP_ROLE: Final = "workflow steps"
 OUTPUT_LIMIT: Final = 250_000
 """Characters of JSON that a step may return."""
-MAX_NESTING: Final = 100
-"""Most levels of objects and lists in a JSON value. Pydantic cannot return a value with more than 255 levels."""
 ERROR_LIMIT: Final = 4_000
 FAILED_BY_RESULT: Final = "Found"
 """The `error_type` of a step whose handler returned `failed(...)`."""
@@ -140,32 +141,11 @@ def submit_step(
 # --- JSON
 
 
-def strict_json(data: dict[str, Any]) -> str:
-    """Return JSON that every database and every response accepts.
-
-    Raises TypeError for values that are no JSON, and ValueError for NaN, half of a surrogate pair, and deep nesting.
-    """
-    level: list[Any] = [data]
-    for _ in range(MAX_NESTING):
-        level = [part for value in level for part in _parts(value)]
-    if level:
-        raise ValueError(f"it is nested more than {MAX_NESTING} times")
-    text = json.dumps(data, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    text.encode()
-    return text
-
-
 def check_output(step: str, result: StepResult) -> None:
     """Raise OutputTooLarge for an output beyond `OUTPUT_LIMIT`, and what `strict_json` raises."""
     size = len(strict_json(result.output))
     if size > OUTPUT_LIMIT:
         raise OutputTooLarge(step, size, OUTPUT_LIMIT)
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return cast("dict[Any, Any]", value).values()
-    return cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
 
 
 # --- storing
@@ -201,7 +181,7 @@ def _store_decision(
         _start_visit(unit, run, plan.steps[name], number, now=now)
     if decision.outcome is not None:
         unit.session.flush()
-        _finish_run(unit.session, run, plan, decision, now=now)
+        _finish_run(unit, run, plan, decision, now=now)
 
 
 def _store_superseded(plan: Plan, latest: Mapping[str, WorkflowStepRun], event: RunEvent, decision: Decision) -> None:
@@ -260,15 +240,20 @@ def _store_end(session: Session, row: WorkflowStepRun, end: VisitEnd) -> None:
         row.error_type, row.error = end.error_type, (end.result.reason or "no reason was given")[:ERROR_LIMIT]
 
 
-def _finish_run(session: Session, run: WorkflowRun, plan: Plan, decision: Decision, *, now: datetime) -> None:
+def _finish_run(
+    unit: SubmissionTransaction, run: WorkflowRun, plan: Plan, decision: Decision, *, now: datetime
+) -> None:
+    session = unit.session
     rows = latest_visits(repository.steps(session, run.id))
     last = [name for name in plan.order if not plan.successors[name]]
     run.output = {name: rows[name].output for name in last if rows[name].state == StepState.OK}
     run.state, run.finished_at = str(decision.outcome), now
+    run.paused_at = run.paused_by = None
     run.error = "; ".join(f"{name}: {rows[name].error}" for name in decision.failed)[:ERROR_LIMIT] or None
     figures = {
         "duration_ms": round((now - run.accepted_at).total_seconds() * 1000),
         "completed": int(decision.outcome is RunState.COMPLETED),
     }
     repository.set_metrics(session, run.id, figures, at=now)
+    submit_wake_if_awaited(unit, WaitKind.WORKFLOW, run.id)
     log.info("workflow ended", workflow=run.id, type=run.type, state=run.state, error=run.error)

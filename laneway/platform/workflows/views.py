@@ -13,10 +13,11 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound, PlatformError
 from laneway.platform.history.task_views import display_state
 from laneway.platform.task_manager import TaskManager
+from laneway.platform.workflows import pause
 from laneway.platform.workflows.definitions import Definitions
 from laneway.platform.workflows.plan import Plan
 from laneway.platform.workflows.transitions import plan_of
-from laneway.schemas.task import FINISHED, WAITING
+from laneway.schemas.task import FINISHED, WAITING, TaskState
 from laneway.schemas.workflow import StepKind
 from laneway.schemas.workflow_run import (
     BrokenDefinitionView,
@@ -63,7 +64,7 @@ class WorkflowViews:
             metrics = repository.metrics(session, [id]).get(id, {})
             tasks = repository.tasks_of(session, [row.task_id for row in rows if row.task_id])
         plan = plan_of(run)
-        reasons = self._waiting_reasons(plan, rows, tasks)
+        reasons = self._waiting_reasons(run, rows, tasks)
         steps = [
             _step_view(plan, row, tasks.get(row.task_id or ""), waiting_for=reasons.get(row.task_id or ""))
             for row in rows
@@ -92,18 +93,22 @@ class WorkflowViews:
         return WorkflowPage(workflows=summaries, next=runs[-1].seq if len(runs) == limit else None)
 
     def _waiting_reasons(
-        self, plan: Plan, rows: Sequence[WorkflowStepRun], tasks: dict[str, TaskRun]
+        self, run: WorkflowRun, rows: Sequence[WorkflowStepRun], tasks: dict[str, TaskRun]
     ) -> dict[str, str]:
         """Return task id → why its step waits."""
-        reasons: dict[str, str] = {}
+        plan, reasons = plan_of(run), dict[str, str]()
         for row in rows:
             task = tasks.get(row.task_id or "")
             if task is None or row.state != StepState.OPEN:
                 continue
             step = plan.steps[row.step]
-            if step.kind is StepKind.SIGNAL:
+            if run.paused_at is not None and task.state in WAITING:
+                reasons[task.id] = pause.reason(run)
+            elif step.kind is StepKind.SIGNAL:
                 until = f", until {row.due_at:%F %T} UTC" if row.due_at else ""
                 reasons[task.id] = f"the signal {step.signal_name!r}{until}"
+            elif task.state == TaskState.SCHEDULED and step.has_children and task.error:
+                reasons[task.id] = task.error.removeprefix("it waits for ")
             elif task.state in WAITING and len(reasons) < MAX_REASONS:
                 with suppress(PlatformError):
                     reasons[task.id] = self._tasks.status(task.id).waiting_for or ""
@@ -145,10 +150,14 @@ def _summary_fields(run: WorkflowRun) -> dict[str, Any]:
         "state": RunState(run.state),
         "agent_id": run.agent_id,
         "retry_of": run.retry_of,
+        "parent_id": run.parent_id,
+        "parent_step": run.parent_step,
         "error": run.error,
         "accepted_at": run.accepted_at,
         "started_at": run.started_at,
         "finished_at": end,
+        "paused_at": run.paused_at,
+        "paused_by": run.paused_by,
         "duration_seconds": (end - run.accepted_at).total_seconds() if end else None,
     }
 

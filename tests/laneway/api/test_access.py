@@ -62,6 +62,8 @@ OPERATE = {
     *("/tasks/cancel", "/tasks/retry", "/alerts/test"),
     *("/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/conversations/tasks/{task_id}/cancel"),
     *("/api/workflows/{workflow_id}/cancel", "/api/workflows/{workflow_id}/retry"),
+    "/tasks/{task_id}/signals/{name}",
+    *("/api/workflows/{workflow_id}/pause", "/api/workflows/{workflow_id}/resume"),
     "/api/workflows/{workflow_id}/signals/{name}",
 }
 SUBMIT = {"/tasks", "/tasks/batch", "/api/workflows", "/api/chat", "/analytics/reports"}

@@ -76,6 +76,11 @@ def waiting_task(api: Api) -> dict[str, Any]:
     return {"task_id": say(api, "conv-1")}
 
 
+@audited("POST /tasks/{task_id}/signals/{name}", "task.signal")
+def signalled_task(api: Api) -> dict[str, Any]:
+    return {**waiting_task(api), "name": "approve", "json": {"data": {"by": "Ada"}}}
+
+
 @audited("POST /tasks/cancel", "task.cancel")
 def waiting_tasks(api: Api) -> dict[str, Any]:
     return {"json": {"ids": [say(api, "conv-1")]}}
@@ -127,11 +132,19 @@ def queue(_api: Api) -> dict[str, Any]:
     return {"queue": "conversations", "json": {"paused": True}}
 
 
+@audited("POST /api/workflows/{workflow_id}/pause", "workflow.pause")
 @audited("POST /api/workflows/{workflow_id}/cancel", "workflow.cancel")
 def run(api: Api) -> dict[str, Any]:
     figures = {"tasks_per_week": 20, "time_per_task_minutes": 5, "hourly_wage": 25, "automation_percent": 80}
     begun = api.http.post("/api/workflows", json={"workflow_type": "savings_assessment", "input": figures})
     return {"workflow_id": begun.json()["workflow_id"]}
+
+
+@audited("POST /api/workflows/{workflow_id}/resume", "workflow.resume")
+def paused_run(api: Api) -> dict[str, Any]:
+    begun = run(api)
+    api.http.post(f"/api/workflows/{begun['workflow_id']}/pause")
+    return begun
 
 
 @audited("POST /api/workflows/{workflow_id}/retry", "workflow.retry")

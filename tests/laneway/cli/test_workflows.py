@@ -37,6 +37,27 @@ def test_a_workflow_is_started_once_listed_shown_and_cancelled(laneway: Shell) -
     assert laneway("workflows", "list", "--state", "cancelled", "--type", "savings_assessment", "--json").json()
 
 
+def test_a_workflow_is_paused_and_resumed(laneway: Shell) -> None:
+    start(laneway, "cli-5")
+
+    assert laneway("workflows", "pause", "cli-5").out == "Paused.\n"
+    assert laneway("workflows", "pause", "cli-5").out.startswith("It was paused before, by ")
+    assert "paused by" in laneway("workflows", "show", "cli-5").out
+    assert laneway("workflows", "list", "--json").json()[0]["paused_at"]
+    assert laneway("workflows", "resume", "cli-5", "--json").json()["changed"] is True
+    assert laneway("workflows", "resume", "cli-5").out == "It is not paused.\n"
+
+
+def test_a_signal_to_a_task_is_kept_once(laneway: Shell) -> None:
+    id = laneway.site.services.tasks.submit("cleanup_old_data_task", {}).task_id
+
+    assert laneway("signal", id, "approve", "--data", '{"by": "Ada"}').out == "Kept until the task waits for it.\n"
+    assert laneway("signal", id, "approve", "--data", '{"by": "Ada"}').out == "It was sent before.\n"
+    assert laneway("signal", id, "approve", "--id", "2", "--json").json()["created"] is True
+    assert laneway("signal", id, "approve", "--data", "[]").code == 2
+    assert laneway("signal", "nobody", "approve").code == 1
+
+
 def test_a_cancelled_workflow_is_continued_or_started_again(laneway: Shell) -> None:
     start(laneway, "cli-2")
     laneway("workflows", "cancel", "cli-2")

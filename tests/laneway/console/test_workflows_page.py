@@ -55,6 +55,18 @@ def test_the_list_is_filtered_by_state_and_type(api: Api) -> None:
     assert "odd" in refused(api, "/console/workflows?odd=1", 422)
 
 
+def test_a_paused_run_says_who_paused_it_and_offers_to_resume_it(api: Api) -> None:
+    address = start(api, "w-1")
+    assert 'data-call="POST /api/workflows/w-1/pause"' in page(api, address)
+    paused = api.http.post("/api/workflows/w-1/pause").json()
+
+    html = page(api, address)
+    assert 'data-call="POST /api/workflows/w-1/resume"' in html
+    assert 'data-call="POST /api/workflows/w-1/pause"' not in html
+    assert f"{paused['paused_by']} paused it at" in html
+    assert '<span class="badge paused">paused</span>' in page(api, "/console/workflows")
+
+
 def test_a_run_shows_its_graph_its_steps_and_why_it_waits(api: Api) -> None:
     html = page(api, start(api, "w-1"))
 

@@ -22,6 +22,7 @@ from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.wait_errors import WaitTimedOut
 from laneway.schemas.task import TaskState
 from laneway.testing import Clock, LocalRun, Progress, run
 
@@ -291,3 +292,23 @@ def test_a_failed_assertion_shows_what_the_task_did(thumbnail: PlatformTask) -> 
     )
     assert "delays=[5.0], progress=[22, 45, 90], steps={'fetch': ['cat', 1], 'sizes': 3}, submitted=[" in completed
     assert failed.startswith("LocalRun(state='failed', result=None, error=KeyError('width'), progress=")
+
+
+def waiting(ctx: Context) -> dict[str, Any]:
+    """Sleep, and wait for two signals."""
+    ctx.step("first", ctx.log.info, "first")
+    ctx.sleep(3600)
+    return {"by": [ctx.wait_for_signal("approve", timeout=60)["by"] for _ in range(2)]}
+
+
+def test_a_sleep_ends_the_attempt_and_signals_are_those_of_the_test(declare: Declare) -> None:
+    done = run(declare(waiting), signals={"approve": [{"by": "Ada"}, {"by": "Bob"}]})
+
+    assert (done.state, done.result) == (TaskState.COMPLETED, {"by": ["Ada", "Bob"]})
+    assert (done.delays, done.log, [each.number for each in done.attempts]) == ([3600.0], ["first"], [1, 1])
+
+
+def test_a_signal_that_is_not_given_does_not_come(declare: Declare) -> None:
+    done = run(declare(waiting), signals={"approve": [{"by": "Ada"}]})
+
+    assert (done.state, type(done.error)) == (TaskState.FAILED, WaitTimedOut)

@@ -9,6 +9,7 @@ from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, Outbou
 from laneway.platform.db.models.queues import NamedLimitRow, QueueLimit
 from laneway.platform.db.models.samples import QueueSample
 from laneway.platform.db.models.schedules import ScheduleFiring, StoredSchedule
+from laneway.platform.db.models.task_waits import TaskSignal, TaskWait
 from laneway.platform.db.models.tasks import (
     Alert,
     EventMark,
@@ -47,8 +48,10 @@ __all__ = [
     "TaskAttempt",
     "TaskEvent",
     "TaskRun",
+    "TaskSignal",
     "TaskStep",
     "TaskTag",
+    "TaskWait",
     "UtcDateTime",
     "Worker",
     "WorkflowMetric",

@@ -39,6 +39,12 @@ class WorkflowRun(Base):
     accepted_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    parent_id: Mapped[str | None] = mapped_column(String(96))
+    parent_step: Mapped[str | None] = mapped_column(String(40))
+    """The run and its step that started this one."""
+    paused_at: Mapped[datetime | None]
+    paused_by: Mapped[str | None] = mapped_column(String(200))
+    """Who paused it, as the audit log names callers."""
 
 
 class WorkflowStepRun(Base):

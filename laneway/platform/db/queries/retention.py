@@ -19,6 +19,7 @@ from laneway.platform.db.models import (
     OutboundEndpoint,
     TaskAttempt,
     TaskRun,
+    TaskSignal,
     TaskStep,
     Worker,
     WorkflowRun,
@@ -85,12 +86,13 @@ def clear_tasks(session: Session, *, states: Sequence[TaskState], before: dateti
 
 
 def erase_task_contents(session: Session, *, before: datetime, limit: int) -> int:
-    """Erase payload, result, tracebacks and steps of tasks that ended in one of `ERASED_STATES` before `before`."""
+    """Erase payload, result, tracebacks, steps and signals of tasks of `ERASED_STATES` that ended before `before`."""
     filled = or_(
         cast(TaskRun.payload, String) != "{}",
         TaskRun.result.is_not(None),
         TaskRun.traceback.is_not(None),
         exists().where(TaskStep.task_id == TaskRun.id),
+        exists().where(TaskSignal.task_id == TaskRun.id),
         exists().where(TaskAttempt.task_id == TaskRun.id, TaskAttempt.traceback.is_not(None)),
     )
     ids = _lock(session, TaskRun.seq, and_(_ended_before(TaskRun.state.in_(ERASED_STATES), before), filled), limit)
@@ -99,7 +101,8 @@ def erase_task_contents(session: Session, *, before: datetime, limit: int) -> in
         contents = update(TaskRun).where(TaskRun.seq.in_(ids)).values(payload={}, result=null(), traceback=None)
         names = select(TaskRun.id).where(TaskRun.seq.in_(ids))
         traces = update(TaskAttempt).where(TaskAttempt.task_id.in_(names)).values(traceback=None)
-        for statement in (contents, traces, delete(TaskStep).where(TaskStep.task_id.in_(names))):
+        kept = [delete(table).where(table.task_id.in_(names)) for table in (TaskStep, TaskSignal)]
+        for statement in (contents, traces, *kept):
             session.execute(statement.execution_options(synchronize_session=False))
     return len(ids)
 

@@ -42,6 +42,14 @@ def find(session: Session, id: str, *, lock: bool = False) -> WorkflowRun | None
     return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
 
 
+def depth(session: Session, id: str, *, most: int) -> int:
+    """How many runs, of which each was started by a step of the one before, lead to this one; counted up to `most`."""
+    number, parent = 1, session.scalar(select(WorkflowRun.parent_id).where(WorkflowRun.id == id))
+    while parent is not None and number < most:
+        number, parent = number + 1, session.scalar(select(WorkflowRun.parent_id).where(WorkflowRun.id == parent))
+    return number
+
+
 def settled(session: Session, id: str) -> bool:
     """Whether a run cannot change any more: the run and all its tasks have ended. True for an unknown run."""
     run = find(session, id)

@@ -17,11 +17,12 @@ from laneway.platform.registry import registry
 from laneway.platform.workflows.definitions import checked_plan, parsed_definition
 from laneway.platform.workflows.handlers import Handler, Returned, StepCall
 from laneway.platform.workflows.runs import StartOptions
-from laneway.schemas.payload import EndedTask
-from laneway.schemas.workflow_run import WorkflowStepRef, WorkflowView
+from laneway.schemas.payload import EndedTask, Wake
+from laneway.schemas.workflow_run import WorkflowItemRef, WorkflowStepRef, WorkflowView
 from tests.fixtures.platform import Platform
 
 Step = dict[str, Any]
+SCRIPTED = {"handler": "scripted"}
 QUEUES = ("workflows", "analytics")
 
 
@@ -30,6 +31,7 @@ class AttemptTask:
     """One attempt at a task, as a handler sees it."""
 
     attempt_: Attempt
+    services: Services
     reported: list[float] = field(default_factory=list[float])
 
     @property
@@ -46,8 +48,8 @@ class AttemptTask:
     def raise_if_cancelled(self) -> None:
         """No task is asked to stop in these tests."""
 
-    def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
-        return work(*args, **kwargs)
+    def step(self, name: str, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.services.steps.run_once(self.attempt_, name, lambda: work(*args, **kwargs))
 
     def loop(self, name: str, items: Any) -> Iterator[Any]:  # noqa: ARG002
         yield from items
@@ -78,7 +80,7 @@ class WorkflowHarness:
 
     def start(self, *steps: Step, id: str = "w-1", input: dict[str, Any] | None = None, name: str = "tried") -> str:
         """Start a workflow with these steps; `handle` is the handler of its tasks."""
-        full = [{"handler": "scripted", **step} if step.get("kind", "task") == "task" else step for step in steps]
+        full = [{**SCRIPTED, **step} if step.get("kind", "task") == "task" else step for step in steps]
         definition = parsed_definition(name, {"name": name, "steps": full})
         plan = checked_plan(definition, handlers=self.services.workflow_handlers, inputs={})
         return self.services.workflows.start_plan(plan, input or {}, options=StartOptions(id=id)).workflow_id
@@ -95,7 +97,11 @@ class WorkflowHarness:
         payload = spec.payload.model_validate(attempt.payload)
         try:
             if isinstance(payload, WorkflowStepRef) and spec is registry["run_workflow_step_task"]:
-                return Completed(self.services.workflow_steps.run(payload, AttemptTask(attempt)))
+                return Completed(self.services.workflow_steps.run(payload, AttemptTask(attempt, self.services)))
+            if isinstance(payload, WorkflowItemRef):
+                return Completed(self.services.workflow_steps.run_item(payload, AttemptTask(attempt, self.services)))
+            if isinstance(payload, Wake):
+                return Completed({"woken": self.services.tasks.waker.wake(payload)})
             assert isinstance(payload, EndedTask)
             return Completed(self.services.workflow_steps.settle_ended_task(payload))
         except TaskCancelled:

@@ -16,7 +16,7 @@ from laneway.platform.workflows.definitions import checked_plan, parsed_definiti
 from laneway.platform.workflows.errors import BrokenWorkflowType, InvalidDefinition, InvalidInput, UnknownWorkflowType
 from laneway.platform.workflows.handlers import Handler
 
-GOOD = "good"
+GOOD, HOOK = "good", "send_webhook_response_task"
 HANDLERS = {GOOD: Handler(GOOD, lambda _call: None)}
 INPUTS: dict[str, type[BaseModel]] = {"calculator_inputs": CalculatorInputs}
 
@@ -25,6 +25,11 @@ def definition(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return a definition as plain data; tasks have a handler that exists."""
     full = [{"handler": GOOD, **step} if step.get("kind", "task") == "task" else step for step in steps]
     return {"name": "tried", "version": 1, "steps": full, **more}
+
+
+def own(step: dict[str, Any]) -> dict[str, Any]:
+    """Return a definition with one step, which is not done by a handler."""
+    return {"name": "tried", "steps": [{"name": "a", **step}]}
 
 
 def problems(data: Any) -> str:
@@ -56,6 +61,22 @@ WRONG: list[tuple[Any, str]] = [
     (definition({"name": "a", "kind": "signal"}), "needs 'timeout'"),
     ({"name": "tried", "steps": [{"name": "a"}]}, "needs 'handler'"),
     (definition({"name": "a", "kind": "wait", "seconds": 1, "handler": GOOD}), "has no handler"),
+    (definition({"name": "a", "task": HOOK}), "only one of handler and task"),
+    (definition({"name": "a", "kind": "wait", "seconds": 1, "for_each": {"items": []}}), "has no for_each"),
+    (own({"workflow": "w", "timeout": 5}), "has no timeout and no max_retries"),
+    (own({"task": "send_webhook_task"}), "step 'a': there is no task 'send_webhook_task' (did you mean"),
+    (own({"task": "run_workflow_step_task"}), "step 'a': the task 'run_workflow_step_task' is internal"),
+    (own({"task": HOOK, "with": {"url": "$input.url", "event": 5}}), "step 'a': with.event: Input should be a valid"),
+    (own({"task": HOOK, "with": {"url": "$output.url"}}), "$output.url begins with none of $input, $steps, $item"),
+    (own({"task": HOOK, "with": {"url": "$steps.b.url"}}), "has to name a step that this one comes after"),
+    (own({"task": HOOK, "with": {"url": "$item.url"}}), "has a meaning only in the with of a step with for_each"),
+    (own({"task": HOOK, "with": {"url": "$input..url"}}), "has an empty name between its dots"),
+    (definition({"name": "a", "for_each": {"items": "files"}}), "'files' is neither a list nor a reference"),
+    (definition({"name": "a", "for_each": {"items": "$item"}}), "has a meaning only in the with"),
+    (definition({"name": "a", "for_each": {"items": [1, 2], "at_most": 1}}), "has 2 items, more than at_most (1)"),
+    (definition({"name": "a", "for_each": {"items": [1], "at_most": 10_001}}), "less than or equal to 10000"),
+    (definition({"name": "a", "for_each": {"items": [1], "at_once": 0}}), "greater than or equal to 1"),
+    (definition({"name": "a", "for_each": {"items": [1], "failures": "maybe"}}), "'fail', 'stop' or 'allow'"),
     (definition({**A, "seconds": 3}), "has no seconds"),
     (definition({**A, "timeout": 0}), "timeout"),
     (definition({**A, "timeout": 90_000}), "at most 86400 s"),
@@ -168,6 +189,19 @@ def test_a_broken_file_is_named_with_line_and_reason_and_the_others_are_used(tmp
         known.plan("typo")
     with pytest.raises(UnknownWorkflowType):
         known.plan("never")
+
+
+def test_a_step_may_be_a_workflow_of_any_file_also_of_its_own(tmp_path: Path) -> None:
+    for name, other in (("first", "second"), ("second", "second"), ("third", "secnd")):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nsteps:\n  - {{name: a, workflow: {other}}}\n")
+    known = load_definitions(tmp_path, handlers=HANDLERS, inputs=INPUTS)
+
+    assert [plan.definition.name for plan in known.plans] == ["first", "second"]
+    (broken,) = known.broken
+    assert str(broken) == (
+        "third.yaml is not valid: line 3: step 'a': there is no workflow 'secnd' (did you mean 'second'?); "
+        "there are first, second, third"
+    )
 
 
 def test_of_two_files_for_one_workflow_neither_is_used(tmp_path: Path) -> None:
