@@ -14,6 +14,8 @@ import gc
 import logging
 import os
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -69,6 +71,8 @@ class Transport(virtual.Transport):
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self._pid = os.getpid()
+        self._gathered: list[tuple[bytes | str | int, ...]] | None = None
+        """The commands of `sent_together`."""
         options: dict[str, Any] = client.transport_options
         self.lease_ms = int(float(options.get("lease", LEASE_SECONDS)) * 1000)
         self.poll_interval = float(options.get("poll_interval", POLL_SECONDS))
@@ -109,7 +113,21 @@ class Transport(virtual.Transport):
 
     def send_without_reply(self, *parts: bytes | str | int) -> None:
         """Send a command whose reply nobody waits for."""
+        if self._gathered is not None:
+            self._gathered.append(parts)
+            return
         self.engine.runner.on_connection(lambda connection: connection.post(parts))
+
+    @contextmanager
+    def sent_together(self) -> Generator[None]:
+        """Send the commands of this block whose replies nobody waits for at once, at its end; one thread at a time."""
+        self._gathered = gathered = []
+        try:
+            yield
+        finally:
+            self._gathered = None
+            if gathered:
+                self.engine.runner.on_connection(lambda connection: connection.post(*gathered))
 
     def deliver(self, message: dict[str, Any], queue: str) -> None:
         """Hand a message to the consumer of this queue."""

@@ -23,7 +23,8 @@ class Filter:
 
     `states` are those that are shown (`history.task_views.display_state`): a scheduled task that is due is pending.
     `name` also finds the tasks that have another name of the same task (`TaskSpec.aliases`). `since` and `until` limit
-    the time of acceptance. `error` is a part of the error's text, `text` one of the payload or the error as stored.
+    the time of acceptance, `ended_since` and `ended_until` that of the end. `error` is a part of the error's text,
+    `text` one of the payload or the error as stored.
     """
 
     states: tuple[TaskState, ...] = ()
@@ -37,6 +38,8 @@ class Filter:
     text: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    ended_since: datetime | None = None
+    ended_until: datetime | None = None
     ids: tuple[str, ...] = ()
     trashed: bool | None = None
 
@@ -59,14 +62,21 @@ class Filter:
         if self.tag is not None:
             found.append(exists().where(TaskTag.task_id == TaskRun.id, TaskTag.tag == self.tag))
         found += self._texts()
-        if self.since is not None:
-            found.append(TaskRun.accepted_at >= self.since)
-        if self.until is not None:
-            found.append(TaskRun.accepted_at < self.until)
+        found += self._times()
         found += _bounds(current_caller())
         if self.trashed is not None:
             found.append(TaskRun.trashed_at.is_not(None) if self.trashed else TaskRun.trashed_at.is_(None))
         return found
+
+    def _times(self) -> Iterator[ColumnElement[bool]]:
+        for moment, since, until in (
+            (TaskRun.accepted_at, self.since, self.until),
+            (TaskRun.finished_at, self.ended_since, self.ended_until),
+        ):
+            if since is not None:
+                yield moment >= since
+            if until is not None:
+                yield moment < until
 
     def _texts(self) -> Iterator[ColumnElement[bool]]:
         for part, texts in ((self.error, (TaskRun.error,)), (self.text, _TEXTS)):

@@ -51,6 +51,8 @@ KINDS = (
     "workers",
     "queue_samples",
     "schedule_firings",
+    "bulk_action_tasks",
+    "bulk_actions",
     "sessions",
 )
 numbers = count(1)
