@@ -70,18 +70,17 @@ def selected(
 
 def with_selection(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of `selected`; it gets what they select as its first argument."""
-    names = inspect.signature(selected).parameters
-    own = list(inspect.signature(command).parameters.values())[1:]
-    required = [each for each in own if each.default is inspect.Parameter.empty]
+    names = inspect.signature(selected, eval_str=True).parameters
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
 
     @wraps(command)
     def run(**given: Any) -> None:
         command(selected(**{name: given.pop(name) for name in names}), **given)
 
-    parameters = [*required, *names.values(), *(each for each in own if each not in required)]
     keyword = inspect.Parameter.KEYWORD_ONLY
-    run.__signature__ = inspect.Signature([each.replace(kind=keyword) for each in parameters])  # pyright: ignore[reportAttributeAccessIssue] - typer reads it
-    run.__annotations__ = {**selected.__annotations__, **command.__annotations__}
+    parameters = [each.replace(kind=keyword) for each in (*names.values(), *own)]
+    run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue] - typer reads it
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
     del run.__wrapped__  # pyright: ignore[reportAttributeAccessIssue] - its signature is another one
     return run
 

@@ -195,4 +195,4 @@ def check_kept(run: TaskRun, action: str) -> None:
     if is_not_signed(run):
         raise WrongState(run.id, f"{run.state} and its message is not signed by us", action)
     if not run.payload and run.fingerprint != fingerprint(run.name, {}):
-        raise WrongState(run.id, f"{run.state} and its payload is no longer kept", action)
+        raise WrongState(run.id, f"{run.state} and its payload is no longer kept or valid", action)

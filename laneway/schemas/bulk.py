@@ -74,10 +74,10 @@ class TasksActionResponse(Response):
     ids: list[str] = Field(description="Ids of those with which it was done")
     more: bool = Field(description="More tasks may match: repeat the call with `before`")
     next: int | None = Field(None, description="`before` of the next call; null when nothing is left")
-    total: int | None = Field(None, description="Of a dry run: how many match; null: not counted, as it takes too long")
+    total: int | None = Field(default=None, description="Of a dry run: how many match; null: it was not counted")
     copies: dict[str, str] = Field(default_factory=dict, description="Id → id of the new task; of a replay")
-    action: str | None = Field(None, description="What to name in an undo; null: it cannot be undone")
-    undo_until: datetime | None = Field(None, description="Until when it can be undone")
+    action: str | None = Field(default=None, description="What to name in an undo; null: it cannot be undone")
+    undo_until: datetime | None = Field(default=None, description="Until when it can be undone")
 
 
 class BulkActionView(Response):

@@ -66,9 +66,9 @@ class CleanupResponse(Response):
 class TaskRuleView(Response):
     """A rule for finished tasks, and how many of them are older than it allows."""
 
-    state: TaskState | None = Field(None, description="The state in which they ended; null: any")
-    queue: str | None = Field(None, description="Their queue; null: each queue without a rule of its own")
-    name: str | None = Field(None, description="Their name; null: each name without a rule of its own")
+    state: TaskState | None = Field(default=None, description="The state in which they ended; null: any")
+    queue: str | None = Field(default=None, description="Their queue; null: each queue without a rule of its own")
+    name: str | None = Field(default=None, description="Their name; null: each name without a rule of its own")
     days: float = Field(description="For how many days they are kept")
     setting: str = Field(description="The setting that says so")
     expired: int = Field(description="How many a clean-up would delete now")

@@ -24,6 +24,7 @@ from celery.signals import worker_ready
 from kombu.transport import virtual
 from redis.exceptions import RedisError, ResponseError
 
+from laneway.engine.connection import Command
 from laneway.engine.engine import Engine
 from laneway.engine.errors import EngineError, ServerLost
 from laneway.transport import celery_worker
@@ -71,7 +72,7 @@ class Transport(virtual.Transport):
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self._pid = os.getpid()
-        self._gathered: list[tuple[bytes | str | int, ...]] | None = None
+        self._gathered: list[Command] | None = None
         """The commands of `sent_together`."""
         options: dict[str, Any] = client.transport_options
         self.lease_ms = int(float(options.get("lease", LEASE_SECONDS)) * 1000)
@@ -121,7 +122,8 @@ class Transport(virtual.Transport):
     @contextmanager
     def sent_together(self) -> Generator[None]:
         """Send the commands of this block whose replies nobody waits for at once, at its end; one thread at a time."""
-        self._gathered = gathered = []
+        gathered: list[Command] = []
+        self._gathered = gathered
         try:
             yield
         finally:

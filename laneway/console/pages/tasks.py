@@ -95,7 +95,10 @@ def _filter(given: Mapping[str, Any], states: Sequence[TaskState], times: Mappin
         group=given["group"] or None,
         error=given["error"] or None,
         text=given["text"] or None,
-        **{field: clock.aware(moment) for field, moment in times.items()},
+        since=clock.aware(times["since"]),
+        until=clock.aware(times["until"]),
+        ended_since=clock.aware(times["ended_since"]),
+        ended_until=clock.aware(times["ended_until"]),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import search
@@ -103,7 +103,7 @@ class BulkTasks:
         action = self._undo.begin(kind, known=selection.action) if runs and kind is not None else None
         done, refused, copies = change(runs, "" if action is None else action.id) if runs else (0, {}, {})
         log.info("action on many tasks", action=kind or "retry", selected=len(runs), done=done)
-        changed = {"done": done, "refused": refused, "copies": copies, "action": selection.action}
+        changed: dict[str, Any] = {"done": done, "refused": refused, "copies": copies, "action": selection.action}
         changed["ids"] = [run.id for run in runs if run.id not in refused]
         if action is not None:
             changed |= {"action": action.id, "undo_until": action.at + UNDO_FOR}

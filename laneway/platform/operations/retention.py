@@ -123,8 +123,16 @@ class Retention:
         for rule in task_rules(self._task_retention, default=self._storage.keep_tasks):
             with self._database.reading() as session:  # one each: other programs get their turn between two counts
                 number = repository.count_ended(session, before=now - timedelta(days=rule.days), which=rule.which)
-            which = {"state": rule.which.state, "queue": rule.which.queue, "name": rule.name}
-            found.append(TaskRuleView(days=rule.days, setting=rule.setting, expired=number, **which))
+            found.append(
+                TaskRuleView(
+                    state=rule.which.state,
+                    queue=rule.which.queue,
+                    name=rule.name,
+                    days=rule.days,
+                    setting=rule.setting,
+                    expired=number,
+                )
+            )
         return found
 
     def _sweep_payloads(self) -> int:

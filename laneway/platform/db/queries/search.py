@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Integer, String, and_, cast, delete, exists, extract, func, or_, select
+from sqlalchemy import ColumnElement, Integer, String, and_, cast, delete, exists, extract, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
@@ -193,10 +193,13 @@ def by_hour(
     return found
 
 
-def trash(session: Session, ids: Sequence[str], *, at: datetime | None) -> None:
-    """Put these tasks into the trash at this time; with None, take them out of it."""
-    for run in session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).with_for_update()):
-        run.trashed_at = at
+def trash(session: Session, ids: Sequence[str], *, at: datetime | None) -> set[str]:
+    """Put these tasks into the trash at this time; with None, take them out of it. Returns the ids that exist."""
+    locked = select(TaskRun.id).where(TaskRun.id.in_(ids)).order_by(TaskRun.seq).with_for_update()
+    found = session.scalars(locked).all()
+    rows = update(TaskRun).where(TaskRun.id.in_(found)).values(trashed_at=at)
+    session.execute(rows, execution_options={"synchronize_session": False})
+    return set(found)
 
 
 def delete_trashed(session: Session, *, before: datetime, limit: int) -> int:
