@@ -107,7 +107,7 @@ class Retention:
 
         `task_hours`: as for `sweep`.
         """
-        others = [rule for rule in self._rules(task_hours) if rule.kind != "tasks"]
+        others = [rule for rule in self._rules(task_hours) if rule.kind != "tasks" and rule.age]
         return RetentionView(
             tasks=self._preview_tasks(now, task_hours),
             others=[OtherRuleView(kind=rule.kind, days=rule.age / timedelta(days=1)) for rule in others],
