@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from laneway.api.access import requires
-from laneway.api.deps import ServicesDep
+from laneway.api.deps import NO_NULL, ServicesDep
 from laneway.api.errors import problems
 from laneway.api.threads import ThreadedRoute
 from laneway.platform.access.scopes import Scope
@@ -21,7 +21,8 @@ from laneway.schemas.bulk import (
 
 router = APIRouter(tags=["tasks"], route_class=ThreadedRoute)
 
-ActionId = Annotated[str, Path(max_length=64, description="`action` of what is to be undone")]
+ActionId = Annotated[str, Path(min_length=1, max_length=64, pattern=NO_NULL, examples=["0f6c2d5e8a1b4c7d"])]
+"""`action` of what is to be undone."""
 
 
 @router.post("/tasks/cancel", responses=problems(404, 409), dependencies=[requires(Scope.OPERATE, bound=True)])
