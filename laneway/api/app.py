@@ -19,6 +19,7 @@ from laneway.api.request_spans import request_telemetry
 from laneway.api.routers import (
     alerts,
     audit_log,
+    bulk_tasks,
     dead_letters,
     destinations,
     events,
@@ -41,8 +42,8 @@ from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
-    *(tasks, events, queues, limits, maintenance, schedules, dead_letters, workflows, outbound_webhooks),
-    *(destinations, alerts, audit_log, health, metrics, login, sessions, tokens),
+    *(tasks, bulk_tasks, events, queues, limits, maintenance, schedules, dead_letters, workflows),
+    *(outbound_webhooks, destinations, alerts, audit_log, health, metrics, login, sessions, tokens),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
 

@@ -10,9 +10,10 @@ from laneway.client import maintenance_calls
 if TYPE_CHECKING:
     from laneway.cli.api_calls import Api
     from laneway.schemas.audit import AuditView
+    from laneway.schemas.bulk import BulkActionView, TasksActionResponse, TaskSelection, UndoResponse
     from laneway.schemas.choices import ClearableState
     from laneway.schemas.history import ClearResponse
-    from laneway.schemas.maintenance import CleanupRequest, CleanupResponse, FlushResponse
+    from laneway.schemas.maintenance import CleanupRequest, CleanupResponse, FlushResponse, RetentionView
 
 
 class ApiMaintenance:
@@ -33,5 +34,17 @@ class ApiMaintenance:
     def clean_up(self, request: CleanupRequest) -> CleanupResponse:
         return self._api.send(maintenance_calls.clean_up(request))
 
+    def preview_cleanup(self, request: CleanupRequest) -> RetentionView:
+        return self._api.send(maintenance_calls.preview_cleanup(request))
+
     def audit(self, *, repair: bool) -> AuditView:
         return self._api.send(maintenance_calls.audit_tasks(repair=repair))
+
+    def change_tasks(self, action: str, selected: TaskSelection) -> TasksActionResponse:
+        return self._api.send(maintenance_calls.change_tasks(action, selected))
+
+    def bulk_actions(self) -> Sequence[BulkActionView]:
+        return self._api.send(maintenance_calls.bulk_actions()).actions
+
+    def undo(self, action: str) -> UndoResponse:
+        return self._api.send(maintenance_calls.undo_bulk_action(action))

@@ -42,7 +42,10 @@ COMMANDS: Final = {
     ),
     "alerts": ("laneway.cli.alerts", "Alerts: list them, and try their receivers."),
     "submit": ("laneway.cli.submit", "Submit a task by its name."),
-    "tasks": ("laneway.cli.tasks", "Tasks: list and show them, follow, cancel and run them again."),
+    "tasks": (
+        "laneway.cli.bulk",
+        "Tasks: list, show and follow them; cancel, retry, replay and reprioritise one or many.",
+    ),
     "search": ("laneway.cli.tasks", "Find tasks, newest first."),
     "status": ("laneway.cli.tasks", "Show one task: its state, progress, result or error, and why it waits."),
     "why": (

@@ -11,9 +11,10 @@ from laneway.schemas.choices import TaskState
 if TYPE_CHECKING:
     from laneway.platform.platform import Platform
     from laneway.schemas.audit import AuditView
+    from laneway.schemas.bulk import BulkActionView, TasksActionResponse, TaskSelection, UndoResponse
     from laneway.schemas.choices import ClearableState
     from laneway.schemas.history import ClearResponse
-    from laneway.schemas.maintenance import CleanupRequest, CleanupResponse, FlushResponse
+    from laneway.schemas.maintenance import CleanupRequest, CleanupResponse, FlushResponse, RetentionView
 
 
 class LocalMaintenance:
@@ -34,5 +35,17 @@ class LocalMaintenance:
     def clean_up(self, request: CleanupRequest) -> CleanupResponse:
         return operator_actions.clean_up(self._platform, tasks_older_than=request.tasks_older_than)
 
+    def preview_cleanup(self, request: CleanupRequest) -> RetentionView:
+        return operator_actions.preview_cleanup(self._platform, tasks_older_than=request.tasks_older_than)
+
     def audit(self, *, repair: bool) -> AuditView:
         return operator_actions.audit(self._platform, repair=repair)
+
+    def change_tasks(self, action: str, selected: TaskSelection) -> TasksActionResponse:
+        return getattr(self._platform.bulk_tasks, action)(selected)
+
+    def bulk_actions(self) -> Sequence[BulkActionView]:
+        return self._platform.bulk_undo.listing()
+
+    def undo(self, action: str) -> UndoResponse:
+        return self._platform.bulk_undo.undo(action)

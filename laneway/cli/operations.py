@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -10,6 +10,9 @@ from laneway.cli.base import Json, out, print_json, source, valid
 from laneway.cli.completion import complete
 from laneway.cli.times import duration, written
 from laneway.schemas.choices import ClearableState
+
+if TYPE_CHECKING:
+    from laneway.schemas.maintenance import RetentionView
 
 commands = typer.Typer()
 
@@ -134,6 +137,10 @@ def cleanup(
     older_than: Annotated[
         float | None, duration("Delete tasks that ended longer ago than this: 48h, 7d. Default: RETENTION_DAYS_TASKS.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show which rule holds for which tasks, and how many would be deleted."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Delete all data that is older than its retention period, now.
@@ -146,9 +153,23 @@ def cleanup(
     from laneway.schemas.maintenance import CleanupRequest
 
     seconds = older_than if hours is None else hours * 3600
-    counts = platform.maintenance.clean_up(valid(CleanupRequest, tasks_older_than=seconds)).deleted
+    request = valid(CleanupRequest, tasks_older_than=seconds)
+    if dry_run:
+        return _preview_cleanup(platform.maintenance.preview_cleanup(request), as_json=as_json)
+    counts = platform.maintenance.clean_up(request).deleted
     if as_json:
         return print_json(counts)
     for kind, number in counts.items():
         out.print(f"{kind}: {number}")
     return None
+
+
+def _preview_cleanup(found: RetentionView, *, as_json: bool) -> None:
+    if as_json:
+        return print_json(found.model_dump(mode="json"))
+    from laneway.cli import views
+
+    out.print(views.retention_table(found.tasks))
+    expired = sum(rule.expired for rule in found.tasks)
+    out.print(f"{views.count(expired, 'finished task')} would be deleted.")
+    return out.print("Kept otherwise: " + ", ".join(f"{rule.kind} {rule.days:g} days" for rule in found.others) + ".")

@@ -66,6 +66,8 @@ class TaskFilter:
     error: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    ended_since: datetime | None = None
+    ended_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

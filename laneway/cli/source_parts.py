@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from laneway.schemas.audit import AuditView
     from laneway.schemas.audit_log import AuditLogVerification, AuditLogView
+    from laneway.schemas.bulk import BulkActionView, TasksActionResponse, TaskSelection, UndoResponse
     from laneway.schemas.choices import ClearableState, EndpointState, TaskState
     from laneway.schemas.history import ClearResponse
-    from laneway.schemas.maintenance import CleanupRequest, CleanupResponse, FlushResponse
+    from laneway.schemas.maintenance import CleanupRequest, CleanupResponse, FlushResponse, RetentionView
     from laneway.schemas.outbound_destination import (
         DestinationRequest,
         DestinationView,
@@ -121,4 +122,16 @@ class Maintenance(Protocol):
 
     def clean_up(self, request: CleanupRequest) -> CleanupResponse: ...
 
+    def preview_cleanup(self, request: CleanupRequest) -> RetentionView: ...
+
     def audit(self, *, repair: bool) -> AuditView: ...
+
+    def change_tasks(self, action: str, selected: TaskSelection) -> TasksActionResponse:
+        """`cancel`, `retry`, `replay` or `reprioritise` the selected tasks, up to the limit of one call."""
+        ...
+
+    def bulk_actions(self) -> Sequence[BulkActionView]: ...
+
+    def undo(self, action: str) -> UndoResponse:
+        """Undo an action, up to the limit of one call."""
+        ...

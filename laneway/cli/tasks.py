@@ -25,7 +25,7 @@ tasks = typer.Typer(
     name="tasks",
     no_args_is_help=True,
     add_completion=False,
-    help="Tasks: list and show them, follow, cancel and run them again.",
+    help="Tasks: list, show and follow them; cancel, retry, replay and reprioritise one or many.",
 )
 
 
@@ -46,12 +46,23 @@ def search(
         Any, moment_option("Only tasks accepted at this time or later: 2h (ago), 2026-01-31T09:30.")
     ] = None,
     until: Annotated[Any, moment_option("Only tasks accepted before this time: 2h (ago), 2026-01-31T09:30.")] = None,
+    ended_since: Annotated[Any, moment_option("Only tasks that ended at this time or later.")] = None,
+    ended_until: Annotated[Any, moment_option("Only tasks that ended before this time.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The most tasks to show.")] = 50,
     as_json: Json = False,
 ) -> None:
     """Find tasks, newest first."""
     selected = TaskFilter(
-        states=tuple(state or ()), name=name, queue=queue, key=key, tag=tag, error=error, since=since, until=until
+        states=tuple(state or ()),
+        name=name,
+        queue=queue,
+        key=key,
+        tag=tag,
+        error=error,
+        since=since,
+        until=until,
+        ended_since=ended_since,
+        ended_until=ended_until,
     )
     _print_tasks(source(as_json=as_json, reads=True).search(selected, limit=limit), as_json=as_json)
 
@@ -138,7 +149,6 @@ def follow(platform: Source, id: str, *, as_json: bool) -> NoReturn:
     raise typer.Exit(0 if task.status is TaskState.COMPLETED else 1)
 
 
-@tasks.command()
 @commands.command()
 def cancel(id: Id, as_json: Json = False) -> None:
     """Cancel a task. A waiting task never runs; a running task is asked to stop.
@@ -152,7 +162,6 @@ def cancel(id: Id, as_json: Json = False) -> None:
     return None
 
 
-@tasks.command()
 @commands.command()
 def retry(id: Id, as_json: Json = False) -> None:
     """Run a finished task again, as a new attempt of the same task."""

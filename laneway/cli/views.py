@@ -18,8 +18,10 @@ from laneway.schemas.choices import TaskState
 
 if TYPE_CHECKING:  # the help of a command must not import pydantic
     from laneway.schemas.alert import AlertView, ReceiverAnswer
+    from laneway.schemas.bulk import BulkActionView
     from laneway.schemas.feed import FeedEvent
     from laneway.schemas.history import DeadLetterGroupView, DeadLetterView
+    from laneway.schemas.maintenance import TaskRuleView
     from laneway.schemas.queue import QueueLimitsResponse, UnknownQueue
     from laneway.schemas.statistics import Performance, Window
     from laneway.schemas.task import AttemptView, EventView, QueueFigures, TaskDetails, TaskStatus
@@ -185,6 +187,22 @@ def group_table(groups: Sequence[DeadLetterGroupView]) -> Grid:
     table = Grid(ident("group"), text("task"), text("error"), number("count"), "last")
     for group in groups:
         table.add(group.group, group.name, f"{group.error_type}: {group.error}", group.count, when(group.last_at))
+    return table
+
+
+def retention_table(rules: Sequence[TaskRuleView]) -> Grid:
+    """How long finished tasks are kept, one rule per line."""
+    table = Grid("state", ident("queue"), ident("name"), number("days"), number("expired"), text("setting"))
+    for rule in rules:
+        table.add(rule.state or "any", rule.queue or "", rule.name or "", f"{rule.days:g}", rule.expired, rule.setting)
+    return table
+
+
+def bulk_action_table(actions: Sequence[BulkActionView]) -> Grid:
+    """Actions on many tasks, one per line."""
+    table = Grid(ident("action"), "kind", "when", text("by"), number("tasks"), number("undoable"), "undone")
+    for each in actions:
+        table.add(each.action, each.kind, when(each.at), each.by, each.tasks, each.undoable, when(each.undone_at))
     return table
 
 

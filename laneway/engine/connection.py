@@ -89,10 +89,10 @@ class RawConnection:
         """Send a command. Its reply is read later."""
         self._write(_pack(command))
 
-    def post(self, command: Command) -> None:
-        """Send a command and ignore its reply, which is read with a later command."""
-        self._write(_pack(command))
-        self._posted += 1
+    def post(self, *commands: Command) -> None:
+        """Send commands at once and ignore their replies, which are read with a later command."""
+        self._write(b"".join(_pack(command) for command in commands))
+        self._posted += len(commands)
         if self._posted >= MAX_UNREAD:
             while self._posted > MAX_UNREAD // 2:
                 self._posted -= 1

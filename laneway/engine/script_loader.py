@@ -39,6 +39,7 @@ OPERATIONS = (
     "bury",
     "cancel",
     "requeue",
+    "reprioritise",
     "discard",
     "limit",
     "find",

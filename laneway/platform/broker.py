@@ -285,7 +285,7 @@ class Broker:
             self.engine.close()
 
     def _build(self, run: TaskRun, delay: float) -> TaskMessage:
-        return self.messages.build(run, delay=delay, priority=self._message_priority(run.priority))
+        return self.messages.build(run, delay=delay, priority=self.message_priority(run.priority))
 
     def _batches(self, runs: Sequence[TaskRun], refusals: Refusals) -> Iterator[tuple[str, list[TaskMessage]]]:
         """Yield the messages of consecutive rows of one queue. Each batch is built when it is needed.
@@ -343,7 +343,7 @@ class Broker:
             queue=run.queue,
             countdown=delay if delay > 0 else None,
             expires=run.expires_at,
-            priority=self._message_priority(run.priority),
+            priority=self.message_priority(run.priority),
             retry=False,
             # Without this option Celery would subscribe to the result of each task that it sends, and never
             # unsubscribe. The header makes the worker store the result nevertheless.
@@ -393,6 +393,6 @@ class Broker:
         transport: Any = self._app.connection_for_write().get_transport_cls()
         return self.engine is None and transport.driver_type == "redis"
 
-    def _message_priority(self, priority: int) -> int:
+    def message_priority(self, priority: int) -> int:
         """Convert a platform priority (3 goes first): 0 goes first in kombu's Redis transport, 9 in the others."""
         return 9 - 3 * priority if self._zero_goes_first else 3 * priority

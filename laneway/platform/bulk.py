@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 from laneway.platform.db.models import OutboundDelivery, TaskRun
@@ -29,6 +30,13 @@ class BulkResult(Generic[Row]):
     dry_run: bool
     next: int | None = None
     """Where the next call continues; None: nothing is left."""
+
+
+def in_pages(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """The rows in lists of this length; the last one may be shorter."""
+    left = iter(rows)
+    while page := list(islice(left, size)):
+        yield page
 
 
 def apply_to_each(rows: Iterable[Row], action: Callable[[Row], object]) -> tuple[int, dict[str, str]]:

@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.history.overview import Overviews
     from laneway.platform.history.queue_samples import QueueSamples
     from laneway.platform.operations.bulk_tasks import BulkTasks
+    from laneway.platform.operations.bulk_undo import BulkUndo
     from laneway.platform.operations.readiness import Readiness
     from laneway.platform.operations.retention import Retention
     from laneway.platform.schedules.schedules import Schedules
@@ -174,7 +175,13 @@ class Platform:
     def bulk_tasks(self) -> BulkTasks:
         from laneway.platform.operations.bulk_tasks import BulkTasks
 
-        return BulkTasks(self.database, self.recorder, self.tasks)
+        return BulkTasks(self.database, self.recorder, self.tasks, self.bulk_undo)
+
+    @cached_property
+    def bulk_undo(self) -> BulkUndo:
+        from laneway.platform.operations.bulk_undo import BulkUndo
+
+        return BulkUndo(self.database, self.recorder, self.tasks)
 
     @cached_property
     def quotas(self) -> Quotas:

@@ -23,7 +23,7 @@ from laneway.platform.errors import (
     WrongState,
 )
 from laneway.platform.execution.on_failure import submit_on_failure
-from laneway.platform.history.adoption import PAYLOAD_UNKNOWN, is_not_signed
+from laneway.platform.history.adoption import PAYLOAD_UNKNOWN, fingerprint, is_not_signed
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.history.task_views import display_state
 from laneway.platform.logging import logger
@@ -181,11 +181,21 @@ def described(run: TaskRun) -> dict[str, Any]:
 
 def check_payload(run: TaskRun) -> None:
     """Raise WrongState for a task whose payload is not known, was erased by retention, or is not valid any more."""
-    if run.options.get(PAYLOAD_UNKNOWN):
-        raise WrongState(run.id, f"{run.state} and its payload is not known", "retried")
-    if is_not_signed(run):
-        raise WrongState(run.id, f"{run.state} and its message is not signed by us", "retried")
+    check_kept(run, "retried")
     try:
         validated(spec_of(run.name), opened_payload(run.payload))
     except (InvalidPayload, UnknownTaskType) as error:
         raise WrongState(run.id, f"{run.state} and its payload is no longer kept or valid", "retried") from error
+
+
+def check_kept(run: TaskRun, action: str) -> None:
+    """Raise WrongState for a task whose payload is not known, was erased by retention, or is not signed by us.
+
+    `action`: what is done with it.
+    """
+    if run.options.get(PAYLOAD_UNKNOWN):
+        raise WrongState(run.id, f"{run.state} and its payload is not known", action)
+    if is_not_signed(run):
+        raise WrongState(run.id, f"{run.state} and its message is not signed by us", action)
+    if not run.payload and run.fingerprint != fingerprint(run.name, {}):
+        raise WrongState(run.id, f"{run.state} and its payload is no longer kept or valid", action)

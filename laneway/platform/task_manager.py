@@ -6,7 +6,7 @@ delivery engine decides when, in which order and to which worker a task is deliv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,6 +16,9 @@ from sqlalchemy.orm import Session
 from laneway.platform import tracing
 from laneway.platform.access.quotas import Quotas
 from laneway.platform.broker import Broker
+from laneway.platform.bulk_cancel import BulkCancel
+from laneway.platform.bulk_priority import BulkPriority
+from laneway.platform.bulk_replay import BulkReplay
 from laneway.platform.bulk_retry import BulkRetry
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries.search import Filter
@@ -54,7 +57,7 @@ class TaskManager:
     ) -> None:
         """`quotas`: None for no quotas."""
         admission = Admission(broker, quotas, store=settings.payload_store)
-        self._database, self._broker = database, broker
+        self._database, self._broker, self._recorder, self._settings = database, broker, recorder, settings
         self.outbox = Outbox(database, broker, recorder, settings, admission=admission)
         self._reader = TaskReader(database, broker, recorder, settings)
         self._submitter = Submitter(database, broker, self.outbox, self._reader, settings)
@@ -192,12 +195,40 @@ class TaskManager:
         """
         return self._signals.send(id, name, data=data or {}, key=key)
 
-    def retry_many(self, runs: Iterable[TaskRun], *, action: str = "task.retry") -> tuple[int, dict[str, str]]:
-        """Run finished tasks again. Returns how many, and id → reason for those that cannot.
+    def cancel_many(
+        self, runs: Iterable[TaskRun], *, action: str = "task.cancel", of: str | None = None
+    ) -> tuple[int, dict[str, str]]:
+        """As `cancel`, for many tasks. Returns how many, and id → reason for those that cannot.
 
-        `action`: the name in the audit log, which has an entry for each.
+        `action`: the name in the audit log, which has an entry for each. `of`: the bulk action that an undo finds.
         """
+        bulk = BulkCancel(self._database, self._broker, self._recorder, self.outbox, self._settings)
+        return bulk.cancel(runs, action=action, of=of)
+
+    def retry_many(self, runs: Iterable[TaskRun], *, action: str = "task.retry") -> tuple[int, dict[str, str]]:
+        """Run finished tasks again. Returns, and `action`, as `cancel_many`."""
         return BulkRetry(self._database, self._broker, self.outbox).retry(runs, action=action)
+
+    def restore_many(
+        self, runs: Iterable[TaskRun], before: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[int, dict[str, str]]:
+        """Let cancelled tasks wait again that have not run. `before`: what `cancel_many` stored of each."""
+        return BulkRetry(self._database, self._broker, self.outbox).restore(runs, before)
+
+    def replay_many(self, runs: Iterable[TaskRun], *, of: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Submit tasks once more, as new tasks. Returns id → id of its copy, and id → reason; `of`: the bulk action."""
+        return BulkReplay(self.outbox).replay(runs, of=of)
+
+    def reprioritise_many(
+        self,
+        runs: Iterable[TaskRun],
+        priorities: Mapping[str, int],
+        *,
+        action: str = "task.reprioritise",
+        of: str | None = None,
+    ) -> tuple[int, dict[str, str]]:
+        """Give waiting tasks a new priority, by id. Returns as `cancel_many`. Raises Unsupported without the engine."""
+        return BulkPriority(self._database, self._broker).change(runs, priorities, action=action, of=of)
 
     def retry(self, id: str) -> TaskHandle:
         """Run a finished task again, as a new attempt of the same row. Raises UnknownTask, WrongState."""

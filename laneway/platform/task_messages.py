@@ -136,7 +136,7 @@ class TaskMessages:
                 self._publish_events(messages)
 
     def _publish_events(self, messages: Sequence[TaskMessage]) -> None:
-        with self._app.producer_pool.acquire(block=True) as producer:
+        with self._app.producer_pool.acquire(block=True) as producer, producer.channel.sent_together():
             for message in messages:
                 route = {"exchange": "", "routing_key": message.run.queue, "queue": message.run.queue}
                 publish_task_sent(producer.channel, self._dispatcher, (message.sent_event or {}) | route)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field, StrictBool
 
+from laneway.schemas.choices import TaskState
 from laneway.schemas.model import Model
 from laneway.schemas.overlap import A_CENTURY
 from laneway.schemas.task import Response
@@ -60,3 +61,28 @@ class CleanupResponse(Response):
     """How many rows of each kind were deleted or emptied."""
 
     deleted: dict[str, int]
+
+
+class TaskRuleView(Response):
+    """A rule for finished tasks, and how many of them are older than it allows."""
+
+    state: TaskState | None = Field(default=None, description="The state in which they ended; null: any")
+    queue: str | None = Field(default=None, description="Their queue; null: each queue without a rule of its own")
+    name: str | None = Field(default=None, description="Their name; null: each name without a rule of its own")
+    days: float = Field(description="For how many days they are kept")
+    setting: str = Field(description="The setting that says so")
+    expired: int = Field(description="How many a clean-up would delete now")
+
+
+class OtherRuleView(Response):
+    """For how long other data is kept."""
+
+    kind: str
+    days: float
+
+
+class RetentionView(Response):
+    """Which rules are in force. Each finished task belongs to one rule: the most exact one."""
+
+    tasks: list[TaskRuleView]
+    others: list[OtherRuleView]

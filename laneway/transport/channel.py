@@ -8,6 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from queue import Empty
 from typing import Any, Protocol, cast
 
@@ -61,6 +62,8 @@ class Transport(Protocol):
     def send_without_reply(self, *parts: bytes | str | int) -> None:
         """Send a command whose reply nobody waits for."""
         ...
+
+    def sent_together(self) -> AbstractContextManager[None]: ...
 
     def deliver(self, message: dict[str, Any], queue: str) -> None:
         """Hand a message to the consumer of this queue."""
@@ -160,6 +163,10 @@ class Channel(virtual.Channel):
             self._transport.send_without_reply("PUBLISH", channel, payload)
         else:  # a worker must not carry out a control command twice
             self._transport.engine.runner.call_once(channel, "PUBLISH", (), channel, payload)
+
+    def sent_together(self) -> AbstractContextManager[None]:
+        """Send the events that are published in this block at its end, in one round trip."""
+        return self._transport.sent_together()
 
     # --- queues and bindings
 

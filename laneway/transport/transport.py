@@ -16,6 +16,8 @@ import gc
 import logging
 import os
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -24,6 +26,7 @@ from celery.signals import worker_ready
 from kombu.transport import virtual
 from redis.exceptions import RedisError, ResponseError
 
+from laneway.engine.connection import Command
 from laneway.engine.engine import Engine
 from laneway.engine.errors import EngineError, ServerLost
 from laneway.transport import celery_worker
@@ -71,6 +74,8 @@ class Transport(virtual.Transport):
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self._pid = os.getpid()
+        self._gathered: list[Command] | None = None
+        """The commands of `sent_together`."""
         options: dict[str, Any] = client.transport_options
         self.lease_ms = int(float(options.get("lease", LEASE_SECONDS)) * 1000)
         self.poll_interval = float(options.get("poll_interval", POLL_SECONDS))
@@ -113,7 +118,22 @@ class Transport(virtual.Transport):
 
     def send_without_reply(self, *parts: bytes | str | int) -> None:
         """Send a command whose reply nobody waits for."""
+        if self._gathered is not None:
+            self._gathered.append(parts)
+            return
         self.engine.runner.on_connection(lambda connection: connection.post(parts))
+
+    @contextmanager
+    def sent_together(self) -> Generator[None]:
+        """Send the commands of this block whose replies nobody waits for at once, at its end; one thread at a time."""
+        gathered: list[Command] = []
+        self._gathered = gathered
+        try:
+            yield
+        finally:
+            self._gathered = None
+            if gathered:
+                self.engine.runner.on_connection(lambda connection: connection.post(*gathered))
 
     def deliver(self, message: dict[str, Any], queue: str) -> None:
         """Hand a message to the consumer of this queue."""

@@ -162,8 +162,14 @@ def test_many_tasks_are_cancelled_after_a_look_and_brought_back(console: Site, o
     assert {console.row(id).state for id in ids} == {TaskState.CANCELLED}
 
     opened.page.get_by_role("button", name="Undo").click()
-    expect(opened.page.locator("#toasts")).to_contain_text("Taken back")
-    assert not {console.row(id).state for id in ids} & {TaskState.CANCELLED}
+    expect(opened.page.locator("#toasts")).to_contain_text("Undone for")
+    assert {console.row(id).state for id in ids} == {TaskState.SCHEDULED}, "with their due time"
+
+    opened.page.get_by_label("New priority").select_option("high")
+    opened.page.get_by_role("button", name="Reprioritise these…").click()
+    confirm(opened.page)
+    expect(opened.page.locator("#toasts")).to_contain_text("given another priority.")
+    assert {console.row(id).priority for id in ids} == {2}
 
 
 def test_one_dead_letter_is_tried_before_the_others_are_discarded_and_restored(console: Site, opened: Tab) -> None:

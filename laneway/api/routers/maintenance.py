@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 
 from laneway.api.access import requires
 from laneway.api.deps import OnlyKnown, ServicesDep
@@ -17,9 +19,11 @@ from laneway.schemas.maintenance import (
     CleanupResponse,
     FlushRequest,
     FlushResponse,
+    RetentionView,
     TakeInRequest,
     TakeInResponse,
 )
+from laneway.schemas.overlap import A_CENTURY
 
 router = APIRouter(tags=["maintenance"], route_class=ThreadedRoute, dependencies=[requires(Scope.ADMIN)])
 
@@ -52,6 +56,17 @@ async def clean_up(body: CleanupRequest, services: ServicesDep, request: Request
         request,
         lambda between: operator_actions.clean_up(services, tasks_older_than=body.tasks_older_than, between=between),
     )
+
+
+@router.get("/retention", dependencies=[OnlyKnown], responses=problems())
+def preview_cleanup(
+    services: ServicesDep,
+    tasks_older_than: Annotated[
+        float | None, Query(ge=0, le=A_CENTURY, description="As for `POST /cleanup`: seconds since the tasks ended")
+    ] = None,
+) -> RetentionView:
+    """Show which rule says how long which tasks are kept, and how many `POST /cleanup` would delete now."""
+    return operator_actions.preview_cleanup(services, tasks_older_than=tasks_older_than)
 
 
 @router.get("/audit", dependencies=[OnlyKnown], response_model=AuditView, responses=problems())

@@ -24,7 +24,6 @@ from laneway.platform.platform import Platform
 from laneway.platform.registry import registry
 from laneway.platform.submission.outside import outside_submission
 from laneway.platform.submission.requests import with_present_name
-from laneway.schemas.bulk import TasksActionResponse, TaskSelection
 from laneway.schemas.choices import ClearableState
 from laneway.schemas.history import (
     A_YEAR,
@@ -118,6 +117,8 @@ def search_tasks(
     error: Annotated[Short, Query(description="A part of the error's text")] = None,
     since: Annotated[Timestamp | None, Query(description="Accepted at this time or later")] = None,
     until: Annotated[Timestamp | None, Query(description="Accepted before this time")] = None,
+    ended_since: Annotated[Timestamp | None, Query(description="Ended at this time or later")] = None,
+    ended_until: Annotated[Timestamp | None, Query(description="Ended before this time")] = None,
     before: Annotated[int | None, Query(ge=0, le=LAST_ID, description="`next` of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> TaskPage:
@@ -131,6 +132,8 @@ def search_tasks(
         error=error,
         since=clock.aware(since),
         until=clock.aware(until),
+        ended_since=clock.aware(ended_since),
+        ended_until=clock.aware(ended_until),
     )
     tasks, following = services.tasks.search(selected, before=before, limit=limit)
     return TaskPage(tasks=tasks, next=following)
@@ -223,18 +226,6 @@ def signal_task(
 ) -> TaskSignalResponse:
     """Send a signal. It is kept until the task waits for it. Sending the same signal again changes nothing."""
     return services.tasks.signal(task_id, name, body.data, key=body.id or "")
-
-
-@router.post("/tasks/cancel", responses=problems(), dependencies=[requires(Scope.OPERATE, bound=True)])
-def cancel_tasks(body: TaskSelection, services: ServicesDep) -> TasksActionResponse:
-    """Cancel the selected tasks that are not over, at most 1000 a call; with `dry_run` only count and list them."""
-    return services.bulk_tasks.cancel(body)
-
-
-@router.post("/tasks/retry", responses=problems(), dependencies=[requires(Scope.OPERATE, bound=True)])
-def retry_tasks(body: TaskSelection, services: ServicesDep) -> TasksActionResponse:
-    """Run the selected tasks again that are over, at most 1000 a call; with `dry_run` only count and list them."""
-    return services.bulk_tasks.retry(body)
 
 
 @router.get("/tasks/{task_id}/attempts", responses=problems(404), dependencies=[requires(Scope.READ, bound=True)])

@@ -25,6 +25,7 @@ from laneway.platform.platform import Platform
 from laneway.platform.queues import Lane
 from laneway.platform.queues import queues as declared
 from laneway.platform.registry import registry
+from laneway.schemas.choices import PriorityName
 from laneway.schemas.task import FINISHED, UNFINISHED, TaskState
 
 router = APIRouter(
@@ -59,6 +60,8 @@ async def show_tasks(
     text: Word = "",
     since: Moment = None,
     until: Moment = None,
+    ended_since: Moment = None,
+    ended_until: Moment = None,
     before: Before = None,
 ) -> Response:
     """Tasks, newest first. `q` is the id of a task, which is shown then, or a text."""
@@ -66,8 +69,9 @@ async def show_tasks(
         return RedirectResponse(await read_in_thread(_address_of, services, q.strip()), 303)
     given: dict[str, Any] = {"state": [each.value for each in state or ()], "lane": lane}
     given |= {"name": name, "queue": queue, "tag": tag, "key": key, "group": group, "error": error, "text": text}
-    given |= {"since": moment_text(since), "until": moment_text(until)}
-    values = partial(_values, services, given, _filter(given, state or (), since, until), before)
+    times = {"since": since, "until": until, "ended_since": ended_since, "ended_until": ended_until}
+    given |= {field: moment_text(moment) for field, moment in times.items()}
+    values = partial(_values, services, given, _filter(given, state or (), times), before)
     return await pages.show(request, "tasks.html", values, live=before is None)
 
 
@@ -80,9 +84,7 @@ def _address_of(services: Platform, searched: str) -> str:
     return f"/console/tasks/{path_of(searched)}"
 
 
-def _filter(
-    given: Mapping[str, Any], states: Sequence[TaskState], since: datetime | None, until: datetime | None
-) -> Filter:
+def _filter(given: Mapping[str, Any], states: Sequence[TaskState], times: Mapping[str, datetime | None]) -> Filter:
     return Filter(
         states=tuple(states),
         name=given["name"] or None,
@@ -93,8 +95,10 @@ def _filter(
         group=given["group"] or None,
         error=given["error"] or None,
         text=given["text"] or None,
-        since=clock.aware(since),
-        until=clock.aware(until),
+        since=clock.aware(times["since"]),
+        until=clock.aware(times["until"]),
+        ended_since=clock.aware(times["ended_since"]),
+        ended_until=clock.aware(times["ended_until"]),
     )
 
 
@@ -117,6 +121,7 @@ def _values(services: Platform, given: Mapping[str, Any], selected: Filter, befo
         "names": [name for name in sorted(registry) if not registry.is_internal(name)],
         "queues": list(declared),
         "lanes": list(Lane),
+        "priorities": [name.value for name in PriorityName],
         "selection": _selection(chosen),
         "may_operate": current_caller().may(Scope.OPERATE),
         "searches_text": bool(given["text"] or given["error"]),

@@ -124,24 +124,66 @@
 
   // A form that asks first what it would do: data-bulk is the call; the answer of a dry run has `matched`.
   async function bulk(form, body) {
-    const { bulk: request, undo, verb, past, noun, plural = `${noun}s` } = form.dataset;
+    const { bulk: request, undo, verb, past, noun, most, plural = `${noun}s` } = form.dataset;
     try {
       const trial = await call(request, { ...body, dry_run: true });
       if (!trial.matched) return tell(`Nothing matches: there is no ${noun} to ${verb}.`, "bad");
-      const number = trial.matched === 1 ? `1 ${noun}` : `${trial.matched} ${plural}`;
+      const total = trial.total ?? trial.matched;
+      const number = total === 1 ? `1 ${noun}` : `${total}${trial.total === null && trial.more ? " or more" : ""} ${plural}`;
       if (!(await ask(`${verb[0].toUpperCase()}${verb.slice(1)} ${number}?`, `For example ${trial.samples.slice(0, 3).join(", ")}.`, verb))) return;
-      const found = await call(request, body);
+      const found = await inParts(request, { ...body, ...(most ? { most: Number(most) } : {}) }, past);
       const refused = Object.keys(found.refused ?? {}).length;
       const text = `${found.done} of ${found.matched} ${found.matched === 1 ? noun : plural} ${past}.${found.more || found.next ? " More match: repeat it." : ""}${refused ? ` ${refused} were refused: ${Object.values(found.refused)[0]}` : ""}`;
-      tell(text, refused ? "bad" : "good", undo && found.ids?.length ? () => takeBack(undo, found.ids) : null);
+      tell(text, refused ? "bad" : "good", found.action ? () => takeBackAction(found.action) : undo && found.ids?.length ? () => takeBack(undo, found.ids) : null);
+      refresh();
+    } catch (error) { tell(error.message, "bad"); }
+  }
+
+  // Repeat the call for what is left, and show how far it is. The parts of one action are undone together.
+  async function inParts(request, body, past) {
+    const most = 10000, whole = { done: 0, matched: 0, refused: {}, ids: [] };
+    let looked = 0, shown = null, part = null;
+    do {
+      const more = part ? { before: part.next, ...(whole.action ? { action: whole.action } : {}) } : {};
+      part = await call(request, { ...body, ...more });
+      whole.done += part.done;
+      whole.matched = part.ids ? whole.matched + part.matched : Math.max(whole.matched, part.matched);
+      whole.action ??= part.action;
+      whole.ids.push(...(part.ids ?? []));
+      Object.assign(whole.refused, part.refused);
+      looked += part.done + Object.keys(part.refused ?? {}).length;
+      shown?.remove();
+      if (part.next != null) shown = tellProgress(`${whole.done} ${past} so far…`);
+    } while (part.next != null && looked < most);
+    return { ...whole, next: part.next, more: part.more };
+  }
+
+  function tellProgress(text) {
+    const toast = document.createElement("div");
+    toast.className = "toast good";
+    toast.textContent = text;
+    $("#toasts").append(toast);
+    return toast;
+  }
+
+  async function takeBackAction(action) {
+    let done = 0, refused = 0, part;
+    try {
+      do {
+        part = await call(`POST /bulk-actions/${encodeURIComponent(action)}/undo`);
+        done += part.done;
+        refused += Object.keys(part.refused).length;
+      } while (part.more);
+      tell(`Undone for ${done}.${refused ? ` ${refused} have gone on since.` : ""}`, refused ? "bad" : "good");
       refresh();
     } catch (error) { tell(error.message, "bad"); }
   }
 
   async function takeBack(request, ids) {
     try {
-      const found = await call(request, { ids });
-      tell(`Taken back for ${found.done} of ${ids.length}.`);
+      let done = 0;
+      for (let start = 0; start < ids.length; start += 1000) done += (await call(request, { ids: ids.slice(start, start + 1000) })).done;
+      tell(`Taken back for ${done} of ${ids.length}.`);
       refresh();
     } catch (error) { tell(error.message, "bad"); }
   }

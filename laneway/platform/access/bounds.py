@@ -19,6 +19,12 @@ def tenant_prefix(tenant: str) -> str:
     return f"{TENANT}{tenant}:"
 
 
+def tenant_part(id: str) -> str:
+    """The prefix of the tenant to which a task belongs; an empty text for a task of no tenant."""
+    tenant = id.removeprefix(TENANT).partition(":")[0] if id.startswith(TENANT) else ""
+    return tenant_prefix(tenant) if tenant and id.startswith(tenant_prefix(tenant)) else ""
+
+
 def covers(caller: Caller, id: str, *, name: str, queue: str) -> bool:
     """Whether a caller may see the task of this id, name and queue."""
     return (

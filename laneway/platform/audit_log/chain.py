@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC
 from secrets import token_hex
 from typing import Any, Final
@@ -38,17 +39,32 @@ def kept_details(details: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def digest_of(entry: AuditLogEntry) -> str:
     """The digest of the contents."""
-    return _sha256([entry.salt, entry.object_id, entry.before, entry.after])
+    return digest_of_row(_row_of(entry))
 
 
 def hash_of(entry: AuditLogEntry, *, seq: int | None = None) -> str:
     """The hash of an entry; `seq`: as if it had this number."""
+    row = _row_of(entry)
+    return hash_of_row(row if seq is None else {**row, "seq": seq})
+
+
+def _row_of(entry: AuditLogEntry) -> dict[str, Any]:
+    return {column.key: getattr(entry, column.key) for column in AuditLogEntry.__table__.columns}
+
+
+def digest_of_row(row: Mapping[str, Any]) -> str:
+    """The digest of the contents of an entry that is given by its columns."""
+    return _sha256([row["salt"], row["object_id"], row["before"], row["after"]])
+
+
+def hash_of_row(row: Mapping[str, Any]) -> str:
+    """The hash of an entry that is given by its columns."""
     return _sha256(
         [
-            entry.seq if seq is None else seq,
-            entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
-            *(entry.caller_kind, entry.caller_name, entry.tenant, entry.request_id),
-            *(entry.action, entry.object_kind, entry.digest, entry.previous),
+            row["seq"],
+            row["at"].astimezone(UTC).isoformat(timespec="microseconds"),
+            *(row["caller_kind"], row["caller_name"], row["tenant"], row["request_id"]),
+            *(row["action"], row["object_kind"], row["digest"], row["previous"]),
         ]
     )
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
+from sqlalchemy import Table, insert
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
@@ -22,6 +23,7 @@ from laneway.platform.logging import logger
 
 log = logger(__name__)
 
+_ADD: Final = insert(cast("Table", AuditLogEntry.__table__))
 _PART: Final = ""
 _outer: ContextVar[str | None] = ContextVar("audited_action", default=None)
 """The action that the current one belongs to; `_PART`: that action has its entry, and parts get none."""
@@ -57,37 +59,36 @@ def record_many(
     outer = _outer.get()
     if outer == _PART or not objects:
         return None
-    head, entries = queries.lock_head(session, start=chain.START), list[AuditLogEntry]()
-    for of, before in objects:
-        entry = _entry(outer or action, of, seq=head.seq + 1, previous=head.hash)
-        entry.before, entry.after = chain.kept_details(before), chain.kept_details(after)
-        entry.digest = chain.digest_of(entry)
-        entry.hash = chain.hash_of(entry)
-        head.seq, head.hash = entry.seq, entry.hash
-        entries.append(entry)
-    session.add_all(entries)
+    head, common = queries.lock_head(session, start=chain.START), _common(outer or action)
+    kept_after, rows = chain.kept_details(after), list[dict[str, Any]]()
+    seq, previous = head.seq, head.hash
+    for (kind, id), before in objects:
+        seq += 1
+        row = {**common, "seq": seq, "previous": previous, "salt": chain.new_salt()}
+        row |= {"object_kind": kind, "object_id": id[: chain.LONGEST_NAME]}
+        row |= {"before": chain.kept_details(before), "after": kept_after}
+        row["digest"] = chain.digest_of_row(row)
+        row["hash"] = previous = chain.hash_of_row(row)
+        rows.append(row)
+    head.seq, head.hash = seq, previous
     session.flush()
-    for entry in entries:
-        log.info("audit log", seq=entry.seq, action=entry.action, caller=entry.caller_name, hash=entry.hash)
+    session.connection().execute(_ADD, rows)
+    for row in rows:
+        log.info("audit log", seq=row["seq"], action=row["action"], caller=row["caller_name"], hash=row["hash"])
     return head.seq
 
 
-def _entry(action: str, of: tuple[str, str], *, seq: int, previous: str) -> AuditLogEntry:
-    """An entry without details about the current caller."""
+def _common(action: str) -> dict[str, Any]:
+    """What all entries of one call have."""
     caller = current_caller()
-    return AuditLogEntry(
-        seq=seq,
-        at=clock.now(),
-        caller_kind=caller.kind,
-        caller_name=caller.name[: chain.LONGEST_NAME],
-        tenant=caller.tenant,
-        request_id=caller.request_id or structlog.contextvars.get_contextvars().get("request_id"),
-        action=action,
-        object_kind=of[0],
-        object_id=of[1][: chain.LONGEST_NAME],
-        salt=chain.new_salt(),
-        previous=previous,
-    )
+    return {
+        "at": clock.now(),
+        "caller_kind": caller.kind,
+        "caller_name": caller.name[: chain.LONGEST_NAME],
+        "tenant": caller.tenant,
+        "request_id": caller.request_id or structlog.contextvars.get_contextvars().get("request_id"),
+        "action": action,
+    }
 
 
 @contextmanager

@@ -6,9 +6,9 @@ id, by group or by filter. A dry run only counts them. A discarded dead letter c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from laneway.platform import clock
 from laneway.platform.access.bounds import covers
 from laneway.platform.access.caller import current_caller
-from laneway.platform.audit_log.recording import record
+from laneway.platform.audit_log.recording import record, record_many
 from laneway.platform.broker import Broker
-from laneway.platform.bulk import Action, BulkResult, apply_to_each
+from laneway.platform.bulk import Action, BulkResult, in_pages
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import search, task_events, task_runs
 from laneway.platform.db.queries.search import Filter, Group
@@ -89,11 +89,13 @@ class DeadLetters:
 
     def discard(self, which: Filter, *, dry_run: bool = False, part: Part | None = None) -> BulkResult[TaskRun]:
         """Move the selected ones to the trash."""
-        return self._apply(_dead_only(which), each_one(self._discard), dry_run=dry_run, part=part)
+        return self._apply(_dead_only(which), partial(self._set_trashed, "discarded"), dry_run=dry_run, part=part)
 
     def restore(self, which: Filter, *, dry_run: bool = False, part: Part | None = None) -> BulkResult[TaskRun]:
         """Take the selected ones out of the trash."""
-        return self._apply(_dead_only(which, trashed=True), each_one(self._restore), dry_run=dry_run, part=part)
+        return self._apply(
+            _dead_only(which, trashed=True), partial(self._set_trashed, "restored"), dry_run=dry_run, part=part
+        )
 
     def _apply(self, which: Filter, action: Action, *, dry_run: bool, part: Part | None) -> BulkResult[TaskRun]:
         self._recorder.catch_up_quietly()
@@ -139,19 +141,26 @@ class DeadLetters:
             record(session, "dead_letter.requeue", ("task", run.id), before=_state(run))
         return self._broker.requeue(run.queue, run.id)
 
-    def _discard(self, run: TaskRun) -> None:
-        self._set_trashed(run, "discarded")
-
-    def _restore(self, run: TaskRun) -> None:
-        self._set_trashed(run, "restored")
-
-    def _set_trashed(self, run: TaskRun, event: str) -> None:
-        now = clock.now()
-        with self._database.transaction() as session:
-            search.trash(session, [run.id], at=now if event == "discarded" else None)
-            task_events.add_event(session, run.id, event, at=now)
-            record(session, f"dead_letter.{_VERBS[event]}", ("task", run.id), before=_state(run))
-        log.info(f"dead letter {event}", task_id=run.id, task=run.name)
+    def _set_trashed(self, event: str, runs: Iterable[TaskRun]) -> tuple[int, dict[str, str]]:
+        """Put these dead letters into the trash, or take them out, a page in a transaction."""
+        done, refused = 0, dict[str, str]()
+        for page in in_pages(runs, PAGE):
+            now = clock.now()
+            try:
+                with self._database.transaction() as session:
+                    found = search.trash(session, [run.id for run in page], at=now if event == "discarded" else None)
+                    known = [run for run in page if run.id in found]
+                    events = [_event(run, event, at=now) for run in known]
+                    task_events.add_events(session, events)
+                    objects = [(("task", run.id), _state(run)) for run in known]
+                    record_many(session, f"dead_letter.{_VERBS[event]}", objects)
+            except PlatformError as error:
+                refused.update({run.id: str(error) for run in page})
+                continue
+            refused.update({run.id: str(UnknownTask(run.id)) for run in page if run.id not in found})
+            log.info(f"dead letters {event}", tasks=len(known))
+            done += len(known)
+        return done, refused
 
 
 class _Walk:
@@ -175,13 +184,12 @@ class _Walk:
         self.next = before
 
 
-def each_one(action: Callable[[TaskRun], None]) -> Action:
-    """An action on many tasks that is done to one after the other."""
-    return partial(apply_to_each, action=action)
-
-
 _VERBS: Final = {"discarded": "discard", "restored": "restore"}
 """Event of a task → the action of the audit log."""
+
+
+def _event(run: TaskRun, kind: str, *, at: datetime) -> dict[str, Any]:
+    return {"task_id": run.id, "at": at, "kind": kind, "attempt": None, "data": {}}
 
 
 def _state(run: TaskRun) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from laneway.platform import clock
 from laneway.platform.flow.queue_limits import NoSuchQueue
 from laneway.platform.operations.audit_views import audit_view
 from laneway.platform.queues import queues as declared
-from laneway.schemas.maintenance import CleanupResponse, FlushResponse
+from laneway.schemas.maintenance import CleanupResponse, FlushResponse, RetentionView
 
 if TYPE_CHECKING:
     from laneway.platform.platform import Platform
@@ -50,6 +50,12 @@ def clean_up(
     platform.audit_log.record("history.cleanup", ("history", "all"), after={"tasks_older_than_hours": hours})
     counts = platform.retention.sweep(now=clock.now(), task_hours=hours, progress=lambda _share, _text: between())
     return CleanupResponse(deleted=counts)
+
+
+def preview_cleanup(platform: Platform, *, tasks_older_than: float | None) -> RetentionView:
+    """Say which rule holds for which tasks, and how many tasks `clean_up` would delete."""
+    hours = None if tasks_older_than is None else tasks_older_than / 3600
+    return platform.retention.preview(now=clock.now(), task_hours=hours)
 
 
 def audit(platform: Platform, *, repair: bool, between: Callable[[], None] = _nothing) -> AuditView:

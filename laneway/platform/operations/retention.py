@@ -9,22 +9,21 @@ from typing import Final, NamedTuple, Protocol
 
 from sqlalchemy.orm import Session
 
-from laneway._suggestion import suggest
 from laneway.platform import clock
 from laneway.platform.audit_log.recording import record
-from laneway.platform.db.queries import overview, person_sessions, schedules, search
+from laneway.platform.db.queries import bulk_actions, overview, person_sessions, schedules, search
 from laneway.platform.db.queries import retention as repository
 from laneway.platform.db.queries.retention import FinishedTasks
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
-from laneway.platform.errors import ConfigError
 from laneway.platform.logging import logger
 from laneway.platform.object_store import StorageUnavailable
+from laneway.platform.operations.retention_rules import check_names, task_rules
 from laneway.platform.payload_store import STORED, name_of
-from laneway.platform.queues import queues as declared
 from laneway.platform.settings import StorageSettings, TaskRetentionSettings, TaskSettings
 from laneway.schemas.history import ClearResponse
-from laneway.schemas.task import FINISHED, TaskState
+from laneway.schemas.maintenance import OtherRuleView, RetentionView, TaskRuleView
+from laneway.schemas.task import TaskState
 
 Progress = Callable[[float, str], None]
 """Receives the progress of a sweep (0 to 100) and a message. If it raises, the sweep stops between two batches."""
@@ -36,12 +35,16 @@ KEEP_SAMPLES: Final = timedelta(days=8)
 """The console shows seven days."""
 KEEP_SESSIONS: Final = timedelta(days=30)
 """The longest SESSION_HOURS."""
+KEEP_BULK_ACTIONS: Final = timedelta(days=1)
+"""An undo is possible for an hour."""
 KEEP_FIRINGS: Final = timedelta(days=30)
 """The last ten of each schedule stay."""
 BATCH: Final = 500
 """Rows in one transaction: few enough that other writers get their turn on SQLite."""
 MAX_CLEARED: Final = 10_000
 """Most tasks that one call of `clear` deletes."""
+
+GIVEN: Final = "the age that was given"
 
 log = logger(__name__)
 
@@ -72,15 +75,11 @@ class Retention:
         task_retention: TaskRetentionSettings | None = None,
         more: Sequence[RetentionRule] = (),
     ) -> None:
-        """`task_retention`: how long tasks are kept by state and by queue. `more`: rules for further data, such as the
-        application's own; they run in this order. Raises ConfigError for days of a queue that does not exist."""
+        """`task_retention`: how long tasks are kept by state, by queue and by name. `more`: rules for further data,
+        such as the application's own; they run in this order. Raises ConfigError for days of a queue or of a task that
+        does not exist."""
         self._task_retention = task_retention or TaskRetentionSettings()
-        for queue in self._task_retention.queues:
-            if queue not in declared:
-                raise ConfigError(
-                    f"RETENTION_DAYS_BY_QUEUE names no queue with {suggest(queue, declared)}; there are "
-                    f"{', '.join(declared)}."
-                )
+        check_names(self._task_retention)
         self._database, self._storage, self._tasks, self._more = database, storage, tasks, more
 
     def sweep(
@@ -102,6 +101,39 @@ class Retention:
         if self._tasks.payload_store.url is not None:
             counts["stored_payloads"] = self._sweep_payloads()
         return counts
+
+    def preview(self, *, now: datetime, task_hours: float | None = None) -> RetentionView:
+        """Say which rule holds for which tasks, and how many tasks a sweep at `now` would delete. It deletes nothing.
+
+        `task_hours`: as for `sweep`.
+        """
+        others = [rule for rule in self._rules(task_hours) if rule.kind != "tasks" and rule.age]
+        return RetentionView(
+            tasks=self._preview_tasks(now, task_hours),
+            others=[OtherRuleView(kind=rule.kind, days=rule.age / timedelta(days=1)) for rule in others],
+        )
+
+    def _preview_tasks(self, now: datetime, task_hours: float | None) -> list[TaskRuleView]:
+        if task_hours is not None:
+            age = timedelta(hours=task_hours)
+            with self._database.reading() as session:
+                number = repository.count_ended(session, before=now - age)
+            return [TaskRuleView(days=age / timedelta(days=1), setting=GIVEN, expired=number)]
+        found: list[TaskRuleView] = []
+        for rule in task_rules(self._task_retention, default=self._storage.keep_tasks):
+            with self._database.reading() as session:  # one each: other programs get their turn between two counts
+                number = repository.count_ended(session, before=now - timedelta(days=rule.days), which=rule.which)
+            found.append(
+                TaskRuleView(
+                    state=rule.which.state,
+                    queue=rule.which.queue,
+                    name=rule.name,
+                    days=rule.days,
+                    setting=rule.setting,
+                    expired=number,
+                )
+            )
+        return found
 
     def _sweep_payloads(self) -> int:
         """Delete the large payloads whose rows are gone; 0 if the storage is away: the next sweep deletes them."""
@@ -151,6 +183,8 @@ class Retention:
             RetentionRule("workers", repository.delete_workers, KEEP_SILENT_WORKERS),
             RetentionRule("queue_samples", overview.delete_samples, KEEP_SAMPLES),
             RetentionRule("schedule_firings", schedules.delete_firings, KEEP_FIRINGS),
+            RetentionRule("bulk_action_tasks", bulk_actions.delete_tasks, KEEP_BULK_ACTIONS),
+            RetentionRule("bulk_actions", bulk_actions.delete_actions, KEEP_BULK_ACTIONS),
             RetentionRule("sessions", person_sessions.delete_old, KEEP_SESSIONS),
         ]
 
@@ -158,14 +192,9 @@ class Retention:
         """One rule for each age."""
         if task_hours is not None:
             return [RetentionRule("tasks", repository.delete_tasks, timedelta(hours=task_hours))]
-        own, default = self._task_retention, self._storage.keep_tasks
         by_days: dict[int, list[FinishedTasks]] = {}
-        for state in sorted(FINISHED):
-            named = [queue for queue in own.queues if {queue, f"{queue}/{state}"} & own.by_queue.keys()]
-            for queue in named:
-                by_days.setdefault(own.days_of(queue, state, default=default), []).append(FinishedTasks(state, queue))
-            others = FinishedTasks(state, other_than=tuple(named))
-            by_days.setdefault(own.days_of(None, state, default=default), []).append(others)
+        for rule in task_rules(self._task_retention, default=self._storage.keep_tasks):
+            by_days.setdefault(rule.days, []).append(rule.which)
         return [
             RetentionRule("tasks", partial(repository.delete_tasks, which=which), timedelta(days=days))
             for days, which in by_days.items()

@@ -52,6 +52,7 @@ PAGES: dict[str, str] = {
 READ = {
     "/events",
     *("/openapi.json", "/docs", "/stats", "/alerts", "/workers", "/task-names", "/metrics"),
+    "/bulk-actions",
     *("/tasks", "/tasks/{task_id}", "/tasks/{task_id}/attempts", "/tasks/{task_id}/why", "/tasks/{task_id}/events"),
     *("/queues", "/queues/{queue}/limits", "/dead-letters", "/dead-letters/groups", "/dead-letters/{task_id}"),
     *("/api/workflow-definitions", "/api/workflows", "/api/workflows/{workflow_id}"),
@@ -59,7 +60,8 @@ READ = {
     *("/conversations/tasks/queues/status", "/conversations/tasks/active", "/conversations/tasks/{task_id}/status"),
 }
 OPERATE = {
-    *("/tasks/cancel", "/tasks/retry", "/alerts/test"),
+    *("/tasks/cancel", "/tasks/retry", "/tasks/replay", "/tasks/reprioritise", "/alerts/test"),
+    "/bulk-actions/{action}/undo",
     *("/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/conversations/tasks/{task_id}/cancel"),
     *("/api/workflows/{workflow_id}/cancel", "/api/workflows/{workflow_id}/retry"),
     "/tasks/{task_id}/signals/{name}",

@@ -86,6 +86,18 @@ def waiting_tasks(api: Api) -> dict[str, Any]:
     return {"json": {"ids": [say(api, "conv-1")]}}
 
 
+@audited("POST /tasks/reprioritise", "task.reprioritise")
+def tasks_and_priority(api: Api) -> dict[str, Any]:
+    return {"json": {"ids": [say(api, "conv-1")], "priority": "low"}}
+
+
+@audited("POST /bulk-actions/{action}/undo", "task.undo_cancel")
+def cancelled_tasks(api: Api) -> dict[str, Any]:
+    cancelled = api.http.post("/tasks/cancel", json={"ids": [say(api, "conv-1")]}).json()
+    return {"action": cancelled["action"]}
+
+
+@audited("POST /tasks/replay", "task.replay")
 @audited("POST /tasks/retry", "task.retry")
 def failed_tasks(api: Api) -> dict[str, Any]:
     return {"json": {"ids": [ended(api, TaskState.FAILED)]}}

@@ -17,7 +17,7 @@ from tests.fixtures.shell import Shell
 READS = {
     *("doctor", "schedules list", "schedules show"),
     *("stats", "tasks list", "tasks show", "tasks attempts", "tasks follow", "search", "status", "active", "attempts"),
-    *("why", "events", "output"),
+    *("why", "events", "output", "tasks actions"),
     *("watch", "workers", "alerts list", "dead list", "dead show", "dead groups", "queues list", "queues routes"),
     *("callbacks list", "callbacks show", "callbacks endpoints", "callbacks destinations", "workflows list"),
     *(
@@ -56,6 +56,9 @@ BY_SERVICE = {
     "tasks cancel": "task.cancel",
     "cancel": "task.cancel",
     "tasks retry": "task.retry",
+    "tasks replay": "task.replay",
+    "tasks reprioritise": "task.reprioritise",
+    "tasks undo": "task.undo_cancel",
     "retry": "task.retry",
     "dead requeue": "dead_letter.requeue",
     "dead retry": "dead_letter.requeue",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 from redis.connection import ConnectionPool
 
 from laneway.engine import (
@@ -29,6 +29,7 @@ from laneway.engine import (
 from tests.laneway.engine.clock import CLOCK_LUA, set_clock
 from tests.laneway.engine.dump import assert_expiring, assert_same, put_detail, server_dump
 from tests.laneway.engine.ledger import Ledger
+from tests.laneway.engine.machine_bulk import BulkRules
 from tests.laneway.engine.machine_values import (
     ONE,
     START_MS,
@@ -56,7 +57,7 @@ FencedDelivery: TypeAlias = tuple[Delivery, int]
 """A delivery, and the number of the fetch that leased it: the model's fence."""
 
 
-class EngineMachine(RuleBasedStateMachine):
+class EngineMachine(BulkRules):
     """One engine, two queues, and a clock that stands still unless it is moved."""
 
     pool: ConnectionPool

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from laneway.engine import EventKind, LeaseStatus, MessageState, UniqueMode
 from tests.laneway.engine.model_moves import ModelMoves
 from tests.laneway.engine.model_queue import WAITING, ModelMessage, ModelQueue
@@ -76,6 +78,16 @@ class ModelAdmin(ModelMoves):
             del q.messages[id]
             codes.append(LeaseStatus.DONE)
         q.count("discarded", codes.count(LeaseStatus.DONE))
+        return codes
+
+    def reprioritise(self, name: str, tasks: list[str], priority: int) -> list[LeaseStatus]:
+        q, codes = self.queue(name), list[LeaseStatus]()
+        for task in tasks:
+            waiting = [m for m in q.of_task(task) if m.state in WAITING]
+            for m in waiting:
+                m.message, m.advanced = replace(m.message, priority=priority), False
+                m.line_score = m.ready_score
+            codes.append(LeaseStatus.DONE if waiting else LeaseStatus.UNKNOWN)
         return codes
 
     def purge(self, name: str) -> int:

@@ -353,7 +353,7 @@ def test_an_amqp_address_uses_kombus_transport_and_keeps_the_order_of_priorities
     with celery_on(load_settings()) as app:
         broker = Broker(app, max_queue_size=10, max_unread=100)
         assert broker.engine is None
-        assert [broker._message_priority(priority) for priority in Priority] == [0, 3, 6, 9]
+        assert [broker.message_priority(priority) for priority in Priority] == [0, 3, 6, 9]
 
 
 @pytest.mark.parametrize("seconds", [-3600, -6, 6, 3600])

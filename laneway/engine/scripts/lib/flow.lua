@@ -184,6 +184,14 @@ local function leave_line(q, id)
   call('ZREM', q.limited, member)
 end
 
+-- Gives a message that waits in a line the position of its new score.
+local function move_in_line(q, m)
+  local member = q.has_lines and call('HGET', q.limited_in, m.id)
+  if not member then return end
+  leave_line(q, m.id)
+  add_to_line(q, line_of(member), m, false)
+end
+
 -- Lets up to `most` messages of a line go on. Returns whether others wait in it.
 local function open_line(q, line, most)
   local members = members_with(length_prefixed(line), q.limited, most)

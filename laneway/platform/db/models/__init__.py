@@ -3,6 +3,7 @@
 from laneway.platform.db.models.access import AccessToken, PersonSession
 from laneway.platform.db.models.audit_log import AuditLogEntry, AuditLogHead
 from laneway.platform.db.models.base import Base, Id, UtcDateTime
+from laneway.platform.db.models.bulk import BulkAction, BulkActionTask
 from laneway.platform.db.models.installation import Installation
 from laneway.platform.db.models.outbound_destinations import OutboundDestination
 from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, OutboundDelivery, OutboundEndpoint
@@ -30,6 +31,8 @@ __all__ = [
     "AuditLogEntry",
     "AuditLogHead",
     "Base",
+    "BulkAction",
+    "BulkActionTask",
     "EventMark",
     "FleetLease",
     "Id",

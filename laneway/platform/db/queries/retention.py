@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, String, and_, cast, delete, exists, null, or_, select, update
+from sqlalchemy import ColumnElement, String, and_, cast, delete, exists, func, null, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, load_only
 
 from laneway.platform.db.models import (
@@ -33,21 +33,29 @@ ERASED_STATES: Final = (TaskState.COMPLETED, TaskState.CANCELLED, TaskState.EXPI
 """States of tasks whose contents are erased. Failed tasks and dead letters keep what a review and a retry need."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedTasks:
-    """Selects tasks that ended in a state: those of one queue, or of all queues but some."""
+    """Selects tasks that ended in a state: those of some names, of one queue, or of all but some names and queues."""
 
     state: TaskState
+    names: tuple[str, ...] = ()
     queue: str | None = None
-    other_than: tuple[str, ...] = ()
+    other_than_names: tuple[str, ...] = ()
+    other_than_queues: tuple[str, ...] = ()
 
     @property
     def clause(self) -> ColumnElement[bool]:
         """The selection as a condition."""
+        parts = [TaskRun.state == self.state]
+        if self.names:
+            parts.append(TaskRun.name.in_(self.names))
         if self.queue is not None:
-            return and_(TaskRun.state == self.state, TaskRun.queue == self.queue)
-        of_state = TaskRun.state == self.state
-        return and_(of_state, TaskRun.queue.not_in(self.other_than)) if self.other_than else of_state
+            parts.append(TaskRun.queue == self.queue)
+        if self.other_than_names:
+            parts.append(TaskRun.name.not_in(self.other_than_names))
+        if self.other_than_queues:
+            parts.append(TaskRun.queue.not_in(self.other_than_queues))
+        return and_(*parts)
 
 
 def delete_tasks(
@@ -59,6 +67,13 @@ def delete_tasks(
     """
     selected = TaskRun.state.in_(FINISHED) if which is None else or_(*(part.clause for part in which))
     return delete_batch(session, TaskRun.seq, _ended_before(selected, before), limit)
+
+
+def count_ended(session: Session, *, before: datetime, which: FinishedTasks | None = None) -> int:
+    """The number of tasks that ended before `before`. `which`: only these; None: all."""
+    selected = TaskRun.state.in_(FINISHED) if which is None else which.clause
+    statement = select(func.count()).select_from(TaskRun).where(_ended_before(selected, before))
+    return session.scalar(statement) or 0
 
 
 def stored_payloads(session: Session, *, like: str) -> Sequence[dict[str, Any]]:

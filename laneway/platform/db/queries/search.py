@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Integer, String, and_, cast, delete, exists, extract, func, or_, select
+from sqlalchemy import ColumnElement, Integer, String, and_, cast, delete, exists, extract, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from laneway.platform import clock
@@ -24,7 +24,8 @@ class Filter:
 
     `states` are those that are shown (`history.task_views.display_state`): a scheduled task that is due is pending.
     `name` also finds the tasks that have another name of the same task (`TaskSpec.aliases`). `since` and `until` limit
-    the time of acceptance. `error` is a part of the error's text, `text` one of the payload or the error as stored.
+    the time of acceptance, `ended_since` and `ended_until` that of the end. `error` is a part of the error's text,
+    `text` one of the payload or the error as stored.
     """
 
     states: tuple[TaskState, ...] = ()
@@ -38,6 +39,8 @@ class Filter:
     text: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    ended_since: datetime | None = None
+    ended_until: datetime | None = None
     ids: tuple[str, ...] = ()
     trashed: bool | None = None
 
@@ -60,14 +63,21 @@ class Filter:
         if self.tag is not None:
             found.append(exists().where(TaskTag.task_id == TaskRun.id, TaskTag.tag == self.tag))
         found += self._texts()
-        if self.since is not None:
-            found.append(TaskRun.accepted_at >= self.since)
-        if self.until is not None:
-            found.append(TaskRun.accepted_at < self.until)
+        found += self._times()
         found += bounds_of(current_caller())
         if self.trashed is not None:
             found.append(TaskRun.trashed_at.is_not(None) if self.trashed else TaskRun.trashed_at.is_(None))
         return found
+
+    def _times(self) -> Iterator[ColumnElement[bool]]:
+        for moment, since, until in (
+            (TaskRun.accepted_at, self.since, self.until),
+            (TaskRun.finished_at, self.ended_since, self.ended_until),
+        ):
+            if since is not None:
+                yield moment >= since
+            if until is not None:
+                yield moment < until
 
     def _texts(self) -> Iterator[ColumnElement[bool]]:
         for part, texts in ((self.error, (TaskRun.error,)), (self.text, _TEXTS)):
@@ -184,10 +194,13 @@ def by_hour(
     return found
 
 
-def trash(session: Session, ids: Sequence[str], *, at: datetime | None) -> None:
-    """Put these tasks into the trash at this time; with None, take them out of it."""
-    for run in session.scalars(select(TaskRun).where(TaskRun.id.in_(ids)).with_for_update()):
-        run.trashed_at = at
+def trash(session: Session, ids: Sequence[str], *, at: datetime | None) -> set[str]:
+    """Put these tasks into the trash at this time; with None, take them out of it. Returns the ids that exist."""
+    locked = select(TaskRun.id).where(TaskRun.id.in_(ids)).order_by(TaskRun.seq).with_for_update()
+    found = session.scalars(locked).all()
+    rows = update(TaskRun).where(TaskRun.id.in_(found)).values(trashed_at=at)
+    session.execute(rows, execution_options={"synchronize_session": False})
+    return set(found)
 
 
 def delete_trashed(session: Session, *, before: datetime, limit: int) -> int:

@@ -15,7 +15,7 @@ from laneway.platform.db.models import TaskEvent, TaskRun, WorkflowMetric, Workf
 from laneway.schemas.task import FINISHED
 from laneway.schemas.workflow_run import RUN_OVER, RunState, StepState
 
-BY_HAND = ("retried by hand", "requeue")
+BY_HAND = ("retried by hand", "cancel undone", "requeue")
 """The kinds of events by which an operator runs a finished task again."""
 
 

@@ -50,7 +50,7 @@ KINDS = (
     "alerts",
     "workers",
     "queue_samples",
-    "schedule_firings",
+    *("schedule_firings", "bulk_action_tasks", "bulk_actions"),
     "sessions",
 )
 numbers = count(1)

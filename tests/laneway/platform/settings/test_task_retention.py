@@ -12,14 +12,22 @@ from tests.fixtures.platform import Environment
 
 def test_the_most_exact_value_counts() -> None:
     settings = TaskRetentionSettings.model_validate(
-        {"RETENTION_DAYS_BY_STATE": "failed=90, expired=1", "RETENTION_DAYS_BY_QUEUE": "emails=7,emails/failed=60,"}
+        {
+            "RETENTION_DAYS_BY_STATE": "failed=90, expired=1",
+            "RETENTION_DAYS_BY_QUEUE": "emails=7,emails/failed=60,",
+            "RETENTION_DAYS_BY_NAME": "invite=3, invite/failed=500",
+        }
     )
 
-    def days(queue: str | None, state: TaskState) -> int:
-        return settings.days_of(queue, state, default=30)
+    def days(state: TaskState, queue: str | None = None, name: str | None = None) -> int:
+        return settings.kept(state, queue=queue, name=name, default=30).days
 
-    assert [days("emails", TaskState.FAILED), days("emails", TaskState.EXPIRED)] == [60, 7]
-    assert [days(None, TaskState.FAILED), days(None, TaskState.EXPIRED), days(None, TaskState.COMPLETED)] == [90, 1, 30]
+    assert [days(TaskState.FAILED, "emails", "invite"), days(TaskState.EXPIRED, "emails", "invite")] == [500, 3]
+    assert [days(TaskState.FAILED, "emails"), days(TaskState.EXPIRED, "emails")] == [60, 7]
+    assert [days(TaskState.FAILED), days(TaskState.EXPIRED), days(TaskState.COMPLETED)] == [90, 1, 30]
+    assert settings.kept(TaskState.FAILED, queue="emails", default=30).setting == (
+        "RETENTION_DAYS_BY_QUEUE: emails/failed=60"
+    )
 
 
 def test_they_are_read_from_the_environment(environment: Environment) -> None:
@@ -37,9 +45,10 @@ def test_a_wrong_value_is_named_with_an_example(environment: Environment) -> Non
         ("RETENTION_DAYS_BY_STATE", "failed=1,failed=2", "'failed' is there twice"),
         ("RETENTION_DAYS_BY_STATE", "done=1", "'done' is no state in which tasks end; these are cancelled, completed,"),
         ("RETENTION_DAYS_BY_QUEUE", "emails/pending=1", "'pending' is no state in which tasks end"),
+        ("RETENTION_DAYS_BY_NAME", "invite/done=1", "'done' is no state in which tasks end"),
         ("RETENTION_DAYS_BY_QUEUE", "=1", "'=1' is not name=days"),
     ):
-        environment(RETENTION_DAYS_BY_STATE="", RETENTION_DAYS_BY_QUEUE="")
+        environment(RETENTION_DAYS_BY_STATE="", RETENTION_DAYS_BY_QUEUE="", RETENTION_DAYS_BY_NAME="")
         environment(**{name: value})
         with pytest.raises(ConfigError) as raised:
             load_settings(Settings)
