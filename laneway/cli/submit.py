@@ -42,6 +42,9 @@ def submit(
     name: Annotated[str, typer.Argument(help="The registered name of the task.", autocompletion=complete("names"))],
     payload: Annotated[str, typer.Option(help="A JSON object; @FILE reads a file, - reads standard input.")] = "{}",
     id: Annotated[str | None, typer.Option(help="The task's id: a repeat with it makes no second task.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="The ordering key: tasks with the same key run one at a time, in order.")
+    ] = None,
     priority: Annotated[PriorityName | None, typer.Option(help="Default: that of the task's declaration.")] = None,
     delay: Annotated[float, duration("Wait so long before it may start: 90, 10m, 2h.")] = 0,
     expires: Annotated[float | None, duration("Do not start it after so long: 90, 10m, 2h.")] = None,
@@ -60,6 +63,7 @@ def submit(
         name=name,
         payload=read_payload(payload),
         id=id,
+        key=key,
         priority=priority,
         delay=delay,
         expires=expires,

@@ -34,6 +34,8 @@ class Options(TypedDict, total=False):
     """The id of the task. The same id with the same payload is the same task."""
     idempotency_key: str | None
     """Instead of `id`. Without both the client makes a random key, which all repeats of the request have."""
+    key: str | None
+    """The ordering key: tasks with the same key run one at a time, in the order of their submission."""
     priority: PriorityName | Literal["low", "normal", "high", "critical"] | int | None
     delay: Seconds
     """How long the task waits before it may start."""

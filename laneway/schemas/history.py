@@ -57,6 +57,11 @@ class TaskRequest(Model):
     payload: dict[str, Any] = Field(default_factory=dict)
     id: Identifier | None = Field(None, description="The same id with the same payload is the same task")
     idempotency_key: Text | None = Field(None, description="Instead of `id`")
+    key: Text | None = Field(
+        None,
+        description="The ordering key: tasks with the same key run one at a time, in the order of their submission. "
+        "Default: the value of the field that the task's declaration names, as `field:value`",
+    )
     priority: PriorityName | Annotated[Whole, Field(ge=0, le=3)] | None = Field(
         None, description="A name, or a number: low 0, normal 1, high 2, critical 3"
     )

@@ -28,6 +28,7 @@ from laneway.platform.queues import queues as declared
 from laneway.platform.registry import TaskRef, TaskSpec, registry
 from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened_if_possible, opened_payload
 from laneway.platform.settings import TaskSettings
+from laneway.platform.submission.invalid_options import InvalidOptions
 from laneway.platform.tracing.carrier import CARRIER
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
@@ -115,7 +116,7 @@ def row_of(
 ) -> Row:
     """The row of a submission. `sealed`: False leaves the payload readable, also that of an encrypted task.
 
-    Raises InvalidPayload, PayloadTooLarge, UnknownQueue, KeysMissing.
+    Raises InvalidPayload, InvalidOptions, PayloadTooLarge, UnknownQueue, KeysMissing.
     """
     now, id = clock.now(), options.task_id()
     data = _json_of(spec, payload)
@@ -130,7 +131,7 @@ def row_of(
         "name": spec.name,
         "queue": _queue_of(spec, options),
         "priority": int(spec.priority if options.priority is None else options.priority),
-        "key": key_of(spec, payload) if options.key is None else ordering_key(options.key),
+        "key": _key_of(spec, payload, options),
         "payload": data,
         "fingerprint": digest,
         "state": TaskState.SCHEDULED if options.delay > 0 else TaskState.PENDING,
@@ -275,6 +276,16 @@ def _models_in(annotation: Any) -> set[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {annotation}
     return {model for part in get_args(annotation) for model in _models_in(part)}
+
+
+def _key_of(spec: TaskSpec, payload: Payload, options: SubmitOptions) -> str | None:
+    """The ordering key: that of the submission, or of the declaration. Raises InvalidOptions."""
+    given: object = options.key
+    if given is None:
+        return key_of(spec, payload)
+    if not isinstance(given, str) or not given or "\x00" in given:
+        raise InvalidOptions(spec.name, ["key: give a text that is not empty and has no NUL character"])
+    return ordering_key(given)
 
 
 def _queue_of(spec: TaskSpec, options: SubmitOptions) -> str:

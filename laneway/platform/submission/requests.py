@@ -22,6 +22,7 @@ def submit_options(request: TaskRequest) -> SubmitOptions:
     return SubmitOptions(
         id=request.id,
         idempotency_key=request.idempotency_key,
+        key=request.key,
         delay=request.delay,
         expires=request.expires,
         priority=_priority(request),

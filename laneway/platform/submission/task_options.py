@@ -12,9 +12,9 @@ from typing_extensions import TypedDict  # pydantic cannot read that of Python 3
 
 from laneway.engine import Durability, UniqueMode
 from laneway.platform import clock
-from laneway.platform.errors import PermanentError
 from laneway.platform.queues import Priority
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.submission.invalid_options import InvalidOptions
 from laneway.schemas.history import A_YEAR, Tag
 
 if TYPE_CHECKING:
@@ -31,18 +31,6 @@ TaskId = Annotated[str, StringConstraints(min_length=1, max_length=155, pattern=
 Seconds = Annotated[float, Field(ge=0, le=A_YEAR)] | Annotated[timedelta, Field(ge=0, le=A_YEAR)]
 """A time in seconds, or as a timedelta."""
 PriorityName = Literal["low", "normal", "high", "critical"]
-
-
-class InvalidOptions(PermanentError):
-    """An option of a submission cannot work."""
-
-    title = "Invalid options"
-
-    task: str
-    problems: list[str]
-
-    def __str__(self) -> str:
-        return f"The options for {self.task} are not valid: " + "; ".join(self.problems)
 
 
 @with_config(ConfigDict(extra="forbid"))

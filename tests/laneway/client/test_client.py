@@ -48,7 +48,7 @@ def client(live: Site, make_client: MakeClient) -> Client:
 
 def test_a_task_is_submitted_and_its_result_comes_when_it_is_over(client: Client) -> None:
     payload = hello()
-    handle = client.submit(MESSAGE, payload, tags=["from-a-client"], priority="high")
+    handle = client.submit(MESSAGE, payload, tags=["from-a-client"], priority="high", key="ada")
     task = client.wait(handle.task_id, timeout=timedelta(seconds=60))
 
     assert handle.created
@@ -56,7 +56,7 @@ def test_a_task_is_submitted_and_its_result_comes_when_it_is_over(client: Client
     assert task.result
     assert task.payload == client.get(handle.task_id).payload
     assert task.payload["conversation_id"] == payload.conversation_id
-    assert task.tags == ["from-a-client"]
+    assert (task.tags, task.key) == (["from-a-client"], "ada")
 
 
 def test_a_batch_is_accepted_as_a_whole_or_not_at_all(client: Client) -> None:

@@ -18,7 +18,7 @@ from laneway.platform.current import platform_for_this_context
 from laneway.platform.errors import Conflict, DuplicateTask, InvalidPayload, QueueFull, UnknownQueue, Unsupported
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
-from laneway.platform.submission.task_options import InvalidOptions
+from laneway.platform.submission.invalid_options import InvalidOptions
 from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 
@@ -153,6 +153,9 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "two times": ({"at": datetime(2030, 1, 1, tzinfo=UTC), "delay": 3}, "give delay or at, not both"),
     "an unknown priority": ({"priority": "urgent"}, "priority: "),
     "an id that is too long": ({"id": "x" * 156}, "id: String should have at most 155 characters"),
+    "an empty key": ({"key": ""}, "key: String should have at least 1 character"),
+    "a key that is too long": ({"key": "x" * 201}, "key: String should have at most 200 characters"),
+    "a key that is no text": ({"key": 7}, "key: Input should be a valid string"),
     "a tag of two words": ({"tags": ["two words"]}, "tags: String should match pattern"),
     "negative retries": ({"retries": -1}, "retries: Input should be greater than or equal to 0"),
 }
