@@ -7,7 +7,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
-from laneway.schemas.choices import DurabilityName, PriorityName, TaskState, UniqueFor
+from laneway.schemas.choices import DurabilityName, IfBusy, PriorityName, TaskState, UniqueFor
+from laneway.schemas.key_rule import A_YEAR as A_YEAR
+from laneway.schemas.key_rule import Debounce, Throttle
 from laneway.schemas.model import Model
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Identifier
@@ -17,7 +19,6 @@ from laneway.schemas.task import QueueFigures, Response, TaskHandle
 from laneway.schemas.text import Text
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w.:@/+=-]{1,64}$")]
-A_YEAR = 366 * 86_400
 
 
 class Uniqueness(Model):
@@ -48,7 +49,11 @@ class TaskRequest(Model):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"name": "send_invoice_task", "payload": {}, "priority": "high", "tags": ["by-hand"]}]
+            "examples": [
+                {"name": "send_invoice_task", "payload": {}, "priority": "high", "tags": ["by-hand"]},
+                {"name": "send_invoice_task", "payload": {}, "key": "customer-7", "if_busy": "newest"},
+                {"name": "send_invoice_task", "payload": {}, "debounce": {"key": "invoice-17", "seconds": 5}},
+            ]
         },
     )
 
@@ -70,6 +75,13 @@ class TaskRequest(Model):
         None, strict=True, gt=0, le=A_YEAR, description="Seconds after which the task is not started any more"
     )
     unique: Uniqueness | None = None
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
+    if_busy: IfBusy | None = Field(
+        None,
+        description="While another task of this name and ordering key waits or runs: wait; drop the new one; replace "
+        "those that wait; cancel_running stops the running one; newest stops both. Default: that of the declaration",
+    )
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     durability: DurabilityName = DurabilityName.MEMORY
 

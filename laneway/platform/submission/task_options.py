@@ -15,6 +15,7 @@ from laneway.platform import clock
 from laneway.platform.queues import Priority
 from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.platform.submission.invalid_options import InvalidOptions
+from laneway.schemas.choices import IfBusy
 from laneway.schemas.history import A_YEAR, Tag
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ TaskId = Annotated[str, StringConstraints(min_length=1, max_length=155, pattern=
 Seconds = Annotated[float, Field(ge=0, le=A_YEAR)] | Annotated[timedelta, Field(ge=0, le=A_YEAR)]
 """A time in seconds, or as a timedelta."""
 PriorityName = Literal["low", "normal", "high", "critical"]
+IfBusyName = Literal["wait", "drop", "replace", "cancel_running", "newest"]
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -67,13 +69,31 @@ class TaskOptions(TypedDict, total=False):
     """An attempt is stopped after so many seconds. Default: TASK_SOFT_TIME_LIMIT."""
     durability: Durability
     """Where the message must be stored before the submission returns."""
+    debounce: Seconds
+    """The task starts this long after the last submission of its debounce key, which gives its arguments and options.
+    A further submission before the start returns the same task."""
+    debounce_max: Seconds
+    """It starts at most this long after the first of these submissions. Default: ten times `debounce`."""
+    debounce_key: Text
+    """Whose submissions are one task, together with the task's name. Default: the ordering key."""
+    throttle: Seconds
+    """At most one task of the throttle key starts in this time. A further submission returns that task."""
+    throttle_key: Text
+    """Whose tasks are counted, together with the task's name. Default: the ordering key."""
+    if_busy: IfBusy | IfBusyName
+    """What happens while another task of this name and ordering key waits or runs. Default: that of the declaration."""
     session: AnySession
     """A session or connection of the caller, on the platform's database. The task is committed with its transaction,
     and sent after the commit."""
 
 
-_SAME: Final = ("id", "idempotency_key", "key", "unique", "unique_mode", "queue", "time_limit", "durability")
+_SAME: Final = (
+    *("id", "idempotency_key", "key", "unique", "unique_mode", "queue", "time_limit", "durability"),
+    *("debounce_key", "throttle_key"),
+)
 """Options that have the same name and meaning in `SubmitOptions`."""
+_TIMES: Final = ("delay", "expires", "unique_seconds", "debounce", "debounce_max", "throttle")
+"""Options that are seconds in `SubmitOptions`."""
 
 
 def checked(task: str, options: TaskOptions) -> TaskOptions:
@@ -93,12 +113,9 @@ def submit_options(options: TaskOptions) -> SubmitOptions:
     values: dict[str, Any] = {name: value for name, value in options.items() if name in _SAME}
     if "at" in options:
         values["delay"] = max(0.0, (options["at"] - clock.now()).total_seconds())
-    if "delay" in options:
-        values["delay"] = _seconds(options["delay"])
-    if "expires" in options:
-        values["expires"] = _seconds(options["expires"])
-    if "unique_seconds" in options:
-        values["unique_seconds"] = _seconds(options["unique_seconds"])
+    values |= {name: _seconds(value) for name, value in options.items() if name in _TIMES}
+    if "if_busy" in options:
+        values["if_busy"] = IfBusy(options["if_busy"])
     if "priority" in options:
         priority = options["priority"]
         values["priority"] = Priority[priority.upper()] if isinstance(priority, str) else priority
@@ -112,5 +129,5 @@ def _adapter() -> TypeAdapter[TaskOptions]:
     return TypeAdapter(TaskOptions)
 
 
-def _seconds(time: float | timedelta) -> float:
+def _seconds(time: Any) -> float:
     return time.total_seconds() if isinstance(time, timedelta) else time

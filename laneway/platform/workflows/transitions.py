@@ -21,7 +21,7 @@ from laneway.platform.errors import Conflict
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.transaction import SubmissionTransaction
 from laneway.platform.workflows.errors import OutputTooLarge
 from laneway.platform.workflows.handlers import StepResult
 from laneway.platform.workflows.plan import Plan

@@ -9,6 +9,7 @@ from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, Outbou
 from laneway.platform.db.models.queues import QueueLimit
 from laneway.platform.db.models.samples import QueueSample
 from laneway.platform.db.models.schedules import ScheduleFiring, StoredSchedule
+from laneway.platform.db.models.submissions import MergedSubmission, SubmissionSlot, SupersededTask
 from laneway.platform.db.models.tasks import (
     Alert,
     FleetLease,
@@ -32,6 +33,7 @@ __all__ = [
     "Id",
     "Installation",
     "JournalCursor",
+    "MergedSubmission",
     "OutboundAttempt",
     "OutboundDelivery",
     "OutboundDestination",
@@ -41,6 +43,8 @@ __all__ = [
     "QueueSample",
     "ScheduleFiring",
     "StoredSchedule",
+    "SubmissionSlot",
+    "SupersededTask",
     "TaskAttempt",
     "TaskEvent",
     "TaskRun",

@@ -277,7 +277,7 @@ def test_a_key_given_at_submit_orders_its_tasks_and_is_kept_by_retries(platform:
 
 @pytest.mark.parametrize("key", ["", "a\x00b", 7])
 def test_a_key_that_is_no_text_is_refused(platform: Platform, key: Any) -> None:
-    with pytest.raises(InvalidOptions, match="cleanup_old_data_task .* key: give a text"):
+    with pytest.raises(InvalidOptions, match=r"cleanup_old_data_task .* key: give a text"):
         platform.tasks.submit("cleanup_old_data_task", {}, options=SubmitOptions(key=key))
     assert platform.rows() == []
 
