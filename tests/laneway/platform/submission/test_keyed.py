@@ -22,6 +22,7 @@ from laneway.platform.submission.invalid_options import InvalidOptions
 from laneway.platform.submission.transaction import Submission
 from laneway.schemas.choices import IfBusy, SubmitOutcome
 from laneway.schemas.task import UNFINISHED, TaskHandle, TaskState
+from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.platform import MovableClock, Platform
 
 TASK, QUEUE = "generate_performance_report_task", "analytics"
@@ -371,6 +372,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@ONE_DATABASE
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_rule_that_cannot_work_is_refused_by_name(platform: Platform, mistake: str) -> None:
     options, problem = MISTAKES[mistake]
@@ -379,6 +381,7 @@ def test_a_rule_that_cannot_work_is_refused_by_name(platform: Platform, mistake:
     assert platform.rows() == []
 
 
+@ONE_DATABASE
 def test_uniqueness_is_refused_beside_a_rule(platform: Platform) -> None:
     with pytest.raises(Unsupported, match="uniqueness or durability"):
         submit(platform, unique="one")
