@@ -17,6 +17,7 @@ from laneway.client import (
     WaitTimeout,
     task_request,
 )
+from laneway.client.calls import DebounceFields
 from laneway.schemas.payload import Payload
 from tests.fixtures.http_peer import HttpPeer, HttpReply, HttpRequest
 from tests.fixtures.site import Site
@@ -71,6 +72,20 @@ def test_a_batch_is_accepted_as_a_whole_or_not_at_all(client: Client) -> None:
     ]
     with pytest.raises(NotFound):
         client.get(ids[0])
+
+
+def test_debounced_submissions_run_once_with_the_last_payload(client: Client) -> None:
+    first, last = hello(), hello()
+    rule: DebounceFields = {"key": uuid4().hex, "seconds": 1}
+    handles = [client.submit(MESSAGE, payload, debounce=rule) for payload in (first, last)]
+    task = client.wait(handles[0].task_id, timeout=timedelta(seconds=60))
+    kinds = [event.kind for event in client.events(task.task_id)]
+
+    assert [(handle.created, handle.outcome) for handle in handles] == [(True, "accepted"), (False, "merged")]
+    assert handles[1].task_id == task.task_id
+    assert (task.status, task.attempts) == (TaskState.COMPLETED, 1)
+    assert task.payload["conversation_id"] == last.conversation_id
+    assert (kinds.count("replaced"), kinds.count("put"), kinds.count("start")) == (1, 1, 1)
 
 
 def test_the_events_of_a_task_are_followed_to_its_end(client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import and_, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -11,20 +12,24 @@ from sqlalchemy.orm import Session, defer
 
 from laneway.platform.db.models import MergedSubmission, SubmissionSlot, SupersededTask, TaskRun, TaskTag
 from laneway.platform.db.queries import task_events
+from laneway.platform.errors import DatabaseBusy
 from laneway.schemas.task import UNFINISHED
 
+TRIES: Final = 10
+"""A slot may be deleted with its task between the statements that make it and lock it; then both are tried again."""
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def lock_slot(session: Session, id: str, *, now: datetime) -> SubmissionSlot:
-    """Return a slot, made if there is none. Nobody else gets it before the transaction ends."""
+    """Return a slot, made if there is none. Nobody else gets it before the transaction ends. Raises DatabaseBusy."""
     new = _INSERT[session.connection().dialect.name](SubmissionSlot).values(id=id, since=now, merged=0)
     wanted = select(SubmissionSlot).where(SubmissionSlot.id == id).with_for_update()
-    found: SubmissionSlot | None = None
-    while found is None:  # it may be deleted with its task between the two statements
+    for _ in range(TRIES):
         session.execute(new.on_conflict_do_nothing())
         found = session.scalars(wanted, execution_options={"populate_existing": True}).one_or_none()
-    return found
+        if found is not None:
+            return found
+    raise DatabaseBusy("a key of submissions was deleted again and again")
 
 
 def find_merged(session: Session, id: str) -> MergedSubmission | None:

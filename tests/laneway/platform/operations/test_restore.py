@@ -17,6 +17,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.maintenance import Maintenance
+from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.schemas.task import TaskState
 from tests.fixtures.copies import BrokerCopies, DatabaseCopies
 from tests.fixtures.databases import PostgresServer
@@ -117,6 +118,23 @@ def test_a_task_that_had_not_reached_the_broker_at_the_copy_is_not_sent_twice(
 
     assert platform.places() == {waiting: MessageState.READY}
     assert (platform.state(done), platform.state(waiting)) == (TaskState.COMPLETED, TaskState.PENDING)
+
+
+def test_a_task_that_was_held_at_the_copy_is_not_sent_twice(
+    platform: Platform, databases: DatabaseCopies, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    payload, options = {"conversation_id": "c-1", "message": "Hello"}, SubmitOptions(debounce=5)
+    done = platform.tasks.submit("process_conversation_message_task", payload, options=options).task_id
+    copy = databases.make()
+    movable_clock.forward(LATER)
+    maintenance.relay()
+    assert run(platform) == done
+    databases.restore(copy)
+
+    maintenance.relay()
+    maintenance.reconcile()
+
+    assert (platform.places(), platform.state(done)) == ({}, TaskState.COMPLETED)
 
 
 def test_messages_of_tasks_that_the_copy_does_not_know_get_rows(
