@@ -220,9 +220,7 @@ def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
 
     `queue`: a declared queue. Default: the one called "default", or the only one there is.
     `name`: default: the function's name. `priority`: of the task within its queue.
-    `key`: a field of the payload; tasks with the same value run one at a time, in the order of their submission.
-    `if_busy`: what happens to a submission while another task of this name and key waits or runs: wait, drop the new
-    one, replace those that wait, cancel_running, or newest, which stops both.
+    `key`: a field; tasks with the same value run one at a time, in order. `if_busy`: what to do while another is there.
     `retries`: how often a failed task runs again; default: TASK_MAX_RETRIES.
     `delays`: seconds before each retry, the last one repeated; default: exponential backoff from TASK_RETRY_DELAY.
     `on_failure`: name of the task that is submitted, with `EndedTask`, when this one ends without being completed.

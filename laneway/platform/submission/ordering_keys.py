@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 from laneway.platform.registry import TaskSpec
@@ -18,7 +18,7 @@ DIGEST_LENGTH: Final = 32
 
 def given_key(spec: TaskSpec, payload: Payload, options: SubmitOptions) -> str | None:
     """The ordering key: that of the submission, or of the declaration. Raises InvalidOptions."""
-    given: object = options.key
+    given = cast("object", options.key)
     if given is None:
         return key_of(spec, payload)
     if not isinstance(given, str) or not given or "\x00" in given:
