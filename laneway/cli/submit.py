@@ -30,8 +30,8 @@ Durable = Annotated[
     DurabilityName, typer.Option(help="Where the message must be stored before the task counts as accepted.")
 ]
 NOT_NEW: dict[SubmitOutcome | None, str] = {
-    SubmitOutcome.MERGED: "Merged into the waiting task",
-    SubmitOutcome.THROTTLED: "Not accepted: the key is throttled by the task",
+    SubmitOutcome.MERGED: "Merged into the waiting task:",
+    SubmitOutcome.THROTTLED: "Not accepted: the task of this period is",
     SubmitOutcome.DROPPED: "Dropped: the key is busy with the task",
 }
 
@@ -111,7 +111,7 @@ def _report(handle: TaskHandle, *, as_json: bool, to_stderr: bool) -> None:
     elif as_json:
         print_json(handle.model_dump(mode="json"))
     elif not handle.created:
-        out.print(f"{NOT_NEW.get(handle.outcome, 'Accepted before')}: {handle.task_id}")
+        out.print(f"{NOT_NEW.get(handle.outcome, 'Accepted before:')} {handle.task_id}")
     else:
         is_sent = handle.state is not TaskState.ACCEPTED
         out.print(f"Accepted: {handle.task_id}" + ("" if is_sent else ". It is sent when the broker is back."))

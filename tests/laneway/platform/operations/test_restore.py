@@ -23,6 +23,7 @@ from tests.fixtures.copies import BrokerCopies, DatabaseCopies
 from tests.fixtures.databases import PostgresServer
 from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.valkey import RunningValkey
+from tests.fixtures.waiting import wait_until
 from tests.laneway.platform.operations.lost_data import LATER, QUEUE, audit, maintenance, run, valkey
 
 __all__ = ["maintenance", "valkey"]
@@ -123,14 +124,15 @@ def test_a_task_that_had_not_reached_the_broker_at_the_copy_is_not_sent_twice(
 def test_a_task_that_was_held_at_the_copy_is_not_sent_twice(
     platform: Platform, databases: DatabaseCopies, maintenance: Maintenance, movable_clock: MovableClock
 ) -> None:
-    payload, options = {"conversation_id": "c-1", "message": "Hello"}, SubmitOptions(debounce=5)
+    payload, options = {"conversation_id": "c-1", "message": "Hello"}, SubmitOptions(debounce=0.01)
     done = platform.tasks.submit("process_conversation_message_task", payload, options=options).task_id
     copy = databases.make()
-    movable_clock.forward(LATER)
-    maintenance.relay()
+    assert wait_until(maintenance.relay, seconds=5) == 1
     assert run(platform) == done
     databases.restore(copy)
+    movable_clock.forward(LATER)
 
+    platform.recorder.catch_up()
     maintenance.relay()
     maintenance.reconcile()
 

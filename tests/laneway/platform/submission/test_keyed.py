@@ -107,6 +107,7 @@ def test_a_held_task_does_not_hold_others_of_its_ordering_key(platform: Platform
     held = submit(platform, key="order", debounce_key=None).task_id
     platform.valkey.stop()
     other = platform.tasks.submit(TASK, {}, options=SubmitOptions(key="order")).task_id
+    assert submit(platform, key="order", debounce_key="late", debounce=60).state is TaskState.SCHEDULED
     platform.valkey.start()
     platform.tasks.outbox.relay()
 
