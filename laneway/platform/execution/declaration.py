@@ -103,7 +103,8 @@ def checked_if_busy(if_busy: str, *, task: str) -> IfBusy:
     try:
         return IfBusy(if_busy)
     except ValueError:
-        raise BadTask(task, f"if_busy is not {suggest(if_busy, IfBusy)}; it is one of {', '.join(IfBusy)}.") from None
+        words = [word.value for word in IfBusy]
+        raise BadTask(task, f"if_busy is not {suggest(if_busy, words)}; it is one of {', '.join(words)}.") from None
 
 
 def checked_aliases(aliases: Sequence[str], *, task: str) -> tuple[str, ...]:
