@@ -127,7 +127,9 @@ def test_tasks_with_the_key_of_their_submission_run_one_at_a_time(api: Api, plat
     assert api.http.get(f"/tasks/{second['task_id']}").json()["key"] == "ada"
     assert platform.places("analytics") == {first: MessageState.READY, second["task_id"]: MessageState.HELD}
     for key in ("", "x" * 201, 7, "a\x00b"):
-        assert problem(api.http.post("/tasks", json={"name": REPORT, "key": key}), 422)["errors"][0]["field"] == "key"
+        assert (
+            problem(api.http.post("/tasks", json={"name": REPORT, "key": key}), 422)["errors"][0]["field"] == "body.key"
+        )
 
 
 def test_a_delayed_task_is_scheduled(api: Api, platform: Platform) -> None:
