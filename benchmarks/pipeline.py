@@ -148,7 +148,7 @@ def _batches(services: Services, jobs: int, payload: dict[str, Any]) -> None:
     """Submit in transactions, as `POST /tasks/batch` does."""
     from benchmarks.pipeline_app import NOTHING
     from laneway.platform.submission.acceptance import SubmitOptions
-    from laneway.platform.submission.outbox import Submission
+    from laneway.platform.submission.transaction import Submission
 
     for _ in range(0, jobs, PER_TRANSACTION):
         with services.tasks.transaction(bounded=True) as transaction:

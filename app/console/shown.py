@@ -14,7 +14,7 @@ from laneway.console.rendering import Pages
 from laneway.platform.access.caller import current_caller
 from laneway.platform.access.scopes import Scope
 from laneway.platform.db.queries.search import Filter
-from laneway.platform.submission.acceptance import ordering_key
+from laneway.platform.submission.ordering_keys import ordering_key
 
 GROUP: Final = "Application"
 """The heading of these pages in the navigation."""

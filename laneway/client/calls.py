@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, Required, TypedDict, TypeVar, Unpack
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from laneway.client.errors import UnexpectedResponse
-from laneway.schemas.choices import DurabilityName, PriorityName
+from laneway.schemas.choices import DurabilityName, IfBusy, PriorityName
 from laneway.schemas.task import CancelResponse, TaskDetails, TaskHandle
 
 if TYPE_CHECKING:
     from laneway.schemas.history import BatchResponse, TaskRequest, Uniqueness
+    from laneway.schemas.key_rule import Debounce, Throttle
     from laneway.schemas.task_signal import TaskSignalResponse
 
 T = TypeVar("T")
@@ -28,6 +29,19 @@ LONGEST_WAIT = 30.0
 """Seconds that one request waits for the end of a task."""
 
 
+class ThrottleFields(TypedDict, total=False):
+    """A throttle: the period, and the key instead of the ordering key."""
+
+    seconds: Required[float]
+    key: str
+
+
+class DebounceFields(ThrottleFields, total=False):
+    """A debounce: the wait after the last submission, and the longest one after the first."""
+
+    max_seconds: float
+
+
 class Options(TypedDict, total=False):
     """The options of a submission."""
 
@@ -35,6 +49,8 @@ class Options(TypedDict, total=False):
     """The id of the task. The same id with the same payload is the same task."""
     idempotency_key: str | None
     """Instead of `id`. Without both the client makes a random key, which all repeats of the request have."""
+    key: str | None
+    """The ordering key: tasks with the same key run one at a time, in the order of their submission."""
     priority: PriorityName | Literal["low", "normal", "high", "critical"] | int | None
     delay: Seconds
     """How long the task waits before it may start."""
@@ -42,6 +58,12 @@ class Options(TypedDict, total=False):
     """How long the task may wait. After that it is not started any more."""
     unique: Uniqueness | None
     """Accept only one task with this key at a time."""
+    debounce: Debounce | DebounceFields | None
+    """One task for all submissions of a key that come shortly after each other; the last one gives its payload."""
+    throttle: Throttle | ThrottleFields | None
+    """At most one task of a key starts in a period; a further submission returns that task."""
+    if_busy: IfBusy | Literal["wait", "drop", "replace", "cancel_running", "newest"] | None
+    """What happens while another task of this name and ordering key waits or runs."""
     tags: Sequence[str]
     """At most 20; tasks can be found by them."""
     durability: DurabilityName | Literal["memory", "disk", "replica"]

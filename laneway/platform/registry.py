@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from laneway.platform.errors import ConfigError, UnknownTaskType
 from laneway.platform.flow.task_flow import TaskFlow
 from laneway.platform.queues import DEFAULT_QUEUE, Priority, queues
+from laneway.schemas.choices import IfBusy
 from laneway.schemas.payload import Payload
 
 NAME_LIMIT: Final = 155
@@ -46,6 +47,8 @@ class TaskSpec:
     payload: type[Payload]
     key: str | None = None
     """The payload's field that is the ordering key: one task at a time per value, in the order of submission."""
+    if_busy: IfBusy = IfBusy.WAIT
+    """What happens to a submission while another task of this name and ordering key waits or runs."""
     priority: Priority = Priority.NORMAL
     max_retries: int | None = None
     """None: TASK_MAX_RETRIES."""
@@ -227,6 +230,8 @@ def _check_payload(spec: TaskSpec) -> None:
             raise BadTask(spec.name, f"{named!r}, of its limits or tenant, is not a field of {spec.payload.__name__}.")
     if spec.key is not None and spec.key not in spec.payload.model_fields:
         raise BadTask(spec.name, f"its ordering key {spec.key!r} is not a field of {spec.payload.__name__}.")
+    if spec.if_busy is not IfBusy.WAIT and spec.key is None:
+        raise BadTask(spec.name, f"if_busy={spec.if_busy.value!r} needs the ordering key: key='FIELD'.")
 
 
 def _check_queue(spec: TaskSpec) -> None:

@@ -62,12 +62,7 @@ class TaskControl:
         if run.state in FINISHED:
             raise WrongState(id, run.state, "cancelled")
         self._note_cancel(run)
-        in_outbox = run.state == TaskState.ACCEPTED and self._cancel_row(id, TaskState.ACCEPTED)
-        if not in_outbox and not self._broker.cancel(run):
-            self._cancel_row(id)  # the broker has no message of it: the row says whether it waits or runs
-        state = TaskState(self._reader.current(id).state)
-        if state in WAITING and self._broker.find(run.queue, [id]) == [None] and self._cancel_row(id):
-            state = TaskState.CANCELLED  # the queue had no journal: the broker has lost it, and nobody enabled it again
+        state = self._outbox.cancellation.stop(run)
         if state in FINISHED and state is not TaskState.CANCELLED:
             raise WrongState(id, state, "cancelled")
         log.info("cancel requested", task_id=id, state=state)
@@ -143,19 +138,6 @@ class TaskControl:
         if ended:
             submit_on_failure(session, [task_runs.get(session, run.id)], self._settings)
         return ended
-
-    def _cancel_row(self, id: str, *states: TaskState) -> bool:
-        """Cancel a task in one of these states. Without `states` cancel a waiting one, or ask a running one to stop."""
-        cancelled: TaskRun | None = None
-        with self._database.transaction() as session:
-            if task_runs.end_waiting(session, id, *states, state=TaskState.CANCELLED, now=clock.now()):
-                cancelled = task_runs.get(session, id)
-                submit_on_failure(session, [cancelled], self._settings)
-            elif not states:
-                task_runs.request_cancel(session, id)
-        if cancelled is not None:
-            self._outbox.withdraw(cancelled)
-        return cancelled is not None
 
     def _note_cancel(self, run: TaskRun) -> None:
         with self._database.transaction() as session:

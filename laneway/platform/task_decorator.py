@@ -10,13 +10,20 @@ from pydantic import BaseModel
 
 from laneway.engine.flow_fields import MAX_LIMITS
 from laneway.platform.execution.context import Context
-from laneway.platform.execution.declaration import checked_aliases, checked_delays, checked_retries, declaration_of
+from laneway.platform.execution.declaration import (
+    checked_aliases,
+    checked_delays,
+    checked_if_busy,
+    checked_retries,
+    declaration_of,
+)
 from laneway.platform.execution.task import PlatformTask
 from laneway.platform.flow.task_flow import Limit, TaskFlow
 from laneway.platform.queues import Priority
 from laneway.platform.registry import BadTask, TaskSpec, registry
 from laneway.platform.submission.bound_task import BoundTask
-from laneway.platform.submission.task_options import TaskOptions
+from laneway.platform.submission.task_options import IfBusyName, TaskOptions
+from laneway.schemas.choices import IfBusy
 from laneway.schemas.history import A_YEAR
 from laneway.schemas.task import TaskHandle
 
@@ -184,6 +191,7 @@ def task(
     queue: str | None = None,
     name: str | None = None,
     key: str | None = None,
+    if_busy: IfBusy | IfBusyName = IfBusy.WAIT,
     priority: Priority = Priority.NORMAL,
     retries: int | None = None,
     delays: Sequence[float] | None = None,
@@ -213,7 +221,7 @@ def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
 
     `queue`: a declared queue. Default: the one called "default", or the only one there is.
     `name`: default: the function's name. `priority`: of the task within its queue.
-    `key`: a field of the payload; tasks with the same value run one at a time, in the order of their submission.
+    `key`: a field; tasks with the same value run one at a time, in order. `if_busy`: what to do while another is there.
     `retries`: how often a failed task runs again; default: TASK_MAX_RETRIES.
     `delays`: seconds before each retry, the last one repeated; default: exponential backoff from TASK_RETRY_DELAY.
     `on_failure`: name of the task that is submitted, with `EndedTask`, when this one ends without being completed.
@@ -243,6 +251,7 @@ def _register(
     retries: int | None = None,
     delays: Sequence[float] | None = None,
     aliases: Sequence[str] = (),
+    if_busy: str = IfBusy.WAIT,
     **options: Any,
 ) -> PlatformTask:
     name = name or work.__name__
@@ -258,6 +267,7 @@ def _register(
         delays=checked_delays(delays, task=name),
         aliases=checked_aliases(aliases, task=name),
         flow=_checked_flow(name, **flow),
+        if_busy=checked_if_busy(if_busy, task=name),
         **options,
     )
     attributes = {

@@ -29,8 +29,9 @@ from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions, spec_of
 from laneway.platform.submission.admission import Admission
-from laneway.platform.submission.outbox import Outbox, Submission, SubmissionTransaction
+from laneway.platform.submission.outbox import Outbox
 from laneway.platform.submission.submitter import Submitter
+from laneway.platform.submission.transaction import Submission, SubmissionTransaction
 from laneway.platform.submission.user_session import UserSessions
 from laneway.platform.task_control import TaskControl
 from laneway.platform.task_reader import TaskReader
@@ -60,7 +61,7 @@ class TaskManager:
         self._database, self._broker, self._recorder, self._settings = database, broker, recorder, settings
         self.outbox = Outbox(database, broker, recorder, settings, admission=admission)
         self._reader = TaskReader(database, broker, recorder, settings)
-        self._submitter = Submitter(database, broker, self.outbox, self._reader, settings)
+        self._submitter = Submitter(database, broker, recorder, self.outbox, self._reader, settings)
         self._user_sessions = UserSessions(database, self.outbox, settings)
         self.waker = Waker(database, broker, recorder, settings)
         self._signals = TaskSignals(self.outbox, self._reader, settings)
@@ -100,9 +101,7 @@ class TaskManager:
 
         Raises as `submit` for the first one that cannot be accepted.
         """
-        with self.outbox.transaction(bounded=True) as transaction:
-            transaction.submit_many(submissions)
-        return transaction.handles
+        return self._submitter.submit_many(submissions)
 
     def submit_in(self, session: Session | Connection, submissions: Sequence[Submission]) -> list[TaskHandle]:
         """Accept tasks in a transaction of the caller's, who commits it; they are sent after the commit.

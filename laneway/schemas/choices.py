@@ -44,6 +44,27 @@ class DurabilityName(StrEnum):
     REPLICA = "replica"
 
 
+class IfBusy(StrEnum):
+    """What happens to a submission while another task of the same name and ordering key waits or runs."""
+
+    WAIT = "wait"
+    DROP = "drop"
+    REPLACE = "replace"
+    CANCEL_RUNNING = "cancel_running"
+    NEWEST = "newest"
+
+
+class SubmitOutcome(StrEnum):
+    """What a submission led to that has a debounce, a throttle or an `if_busy`."""
+
+    ACCEPTED = "accepted"
+    REPEATED = "repeated"
+    MERGED = "merged"
+    THROTTLED = "throttled"
+    DROPPED = "dropped"
+    REPLACED = "replaced"
+
+
 class ClearableState(StrEnum):
     """Final states whose tasks may be deleted. Dead letters are handled by `/dead-letters`."""
 

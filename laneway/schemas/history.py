@@ -7,7 +7,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
-from laneway.schemas.choices import DurabilityName, PriorityName, TaskState, UniqueFor
+from laneway.schemas.choices import DurabilityName, IfBusy, PriorityName, TaskState, UniqueFor
+from laneway.schemas.key_rule import A_YEAR as A_YEAR
+from laneway.schemas.key_rule import Debounce, Throttle
 from laneway.schemas.model import Model
 from laneway.schemas.number import Whole
 from laneway.schemas.payload import Identifier
@@ -17,7 +19,6 @@ from laneway.schemas.task import QueueFigures, Response, TaskHandle
 from laneway.schemas.text import Text
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[\w.:@/+=-]{1,64}$")]
-A_YEAR = 366 * 86_400
 
 
 class Uniqueness(Model):
@@ -48,7 +49,11 @@ class TaskRequest(Model):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"name": "send_invoice_task", "payload": {}, "priority": "high", "tags": ["by-hand"]}]
+            "examples": [
+                {"name": "send_invoice_task", "payload": {}, "priority": "high", "tags": ["by-hand"]},
+                {"name": "send_invoice_task", "payload": {}, "key": "customer-7", "if_busy": "newest"},
+                {"name": "send_invoice_task", "payload": {}, "debounce": {"key": "invoice-17", "seconds": 5}},
+            ]
         },
     )
 
@@ -57,6 +62,11 @@ class TaskRequest(Model):
     payload: dict[str, Any] = Field(default_factory=dict)
     id: Identifier | None = Field(None, description="The same id with the same payload is the same task")
     idempotency_key: Text | None = Field(None, description="Instead of `id`")
+    key: Text | None = Field(
+        None,
+        description="The ordering key: tasks with the same key run one at a time, in the order of their submission. "
+        "Default: the value of the field that the task's declaration names, as `field:value`",
+    )
     priority: PriorityName | Annotated[Whole, Field(ge=0, le=3)] | None = Field(
         None, description="A name, or a number: low 0, normal 1, high 2, critical 3"
     )
@@ -65,6 +75,13 @@ class TaskRequest(Model):
         None, strict=True, gt=0, le=A_YEAR, description="Seconds after which the task is not started any more"
     )
     unique: Uniqueness | None = None
+    debounce: Debounce | None = None
+    throttle: Throttle | None = None
+    if_busy: IfBusy | None = Field(
+        None,
+        description="While another task of this name and ordering key waits or runs: wait; drop the new one; replace "
+        "those that wait; cancel_running stops the running one; newest stops both. Default: that of the declaration",
+    )
     tags: list[Tag] = Field(default_factory=list, max_length=20)
     tenant: Text | None = Field(None, description="Tenants of a queue take turns; default: that of the task")
     weight: Annotated[Whole, Field(ge=1, le=100)] = Field(1, description="The tenant's share of the queue")

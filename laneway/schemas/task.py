@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import ConfigDict, Field
 
-from laneway.schemas.choices import TaskState
+from laneway.schemas.choices import SubmitOutcome, TaskState
 from laneway.schemas.forecast import Forecast
 from laneway.schemas.model import Model
 
@@ -34,6 +34,15 @@ class TaskHandle(Response):
     """False: this id was submitted before, and nothing new was queued."""
     renamed_to: str | None = Field(default=None, exclude_if=lambda name: name is None)
     """The present name of the task, if it was submitted under an earlier name; else the field is missing."""
+    outcome: SubmitOutcome | None = Field(default=None, exclude_if=lambda outcome: outcome is None)
+    """What became of a submission with a debounce, a throttle or an `if_busy`; else the field is missing.
+
+    accepted: a new task. repeated: its id was submitted before. merged: the task waits on, with this payload.
+    throttled: the task of this period. dropped: the task is in the way, and nothing was accepted. replaced: a new task,
+    for which those in `replaced` are stopped.
+    """
+    replaced: list[str] = Field(default=[], exclude_if=lambda ids: not ids)
+    """The tasks that are stopped for this one, at most 20 of them."""
     forecast: Forecast | None = Field(default=None, exclude_if=lambda forecast: forecast is None)
     """When it will probably start and end, if the request asked for it and it is known; else the field is missing."""
 

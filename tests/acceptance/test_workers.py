@@ -20,7 +20,7 @@ from laneway.platform.db.models import TaskRun
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import Submission
+from laneway.platform.submission.transaction import Submission
 from laneway.schemas.task import QueueFigures, TaskState
 from tests.fixtures.site import APP, START_SECONDS, Site
 from tests.fixtures.tasks_for_tests import DEAF, FAILING, GATED, GATED_QUIETLY

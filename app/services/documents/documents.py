@@ -48,8 +48,9 @@ from laneway.platform.errors import NotFound, PermanentError, UnknownTask, Wrong
 from laneway.platform.logging import logger
 from laneway.platform.queues import Priority
 from laneway.platform.sealing import opened_payload
-from laneway.platform.submission.acceptance import SubmitOptions, ordering_key
-from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.submission.ordering_keys import ordering_key
+from laneway.platform.submission.transaction import SubmissionTransaction
 from laneway.schemas.outbound_webhook import OutboundWebhook
 from laneway.schemas.payload import EndedTask
 from laneway.schemas.task import FINISHED, TaskHandle, TaskState

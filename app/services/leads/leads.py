@@ -35,7 +35,7 @@ from laneway.platform.errors import Conflict, NotFound, PlatformError, UnknownTa
 from laneway.platform.logging import logger
 from laneway.platform.sealing import opened_payload
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.transaction import SubmissionTransaction
 from laneway.schemas.payload import EndedTask
 from laneway.schemas.task import WAITING, TaskState
 

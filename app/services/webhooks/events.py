@@ -42,7 +42,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import Conflict, InvalidPayload, NotFound, PayloadTooLarge
 from laneway.platform.logging import logger
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.transaction import SubmissionTransaction
 
 log = logger(__name__)
 

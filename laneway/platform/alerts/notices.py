@@ -18,7 +18,7 @@ from laneway.platform.db.models import Alert
 from laneway.platform.db.queries import alerts as repository
 from laneway.platform.registry import registry
 from laneway.platform.settings import AlertSettings
-from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.transaction import SubmissionTransaction
 from laneway.schemas.alert import AlertNotice
 
 NOTICE_ROLE: Final = "notices about alerts"

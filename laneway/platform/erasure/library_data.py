@@ -14,6 +14,7 @@ from laneway.platform.audit_log.verification import ERASE_CONTENTS
 from laneway.platform.db.models import (
     Alert,
     AuditLogEntry,
+    MergedSubmission,
     OutboundAttempt,
     OutboundDelivery,
     PersonSession,
@@ -73,6 +74,7 @@ def find(session: Session, subject: Subject) -> LibraryData:
         ((TaskAttempt.error, TaskAttempt.traceback), TaskAttempt.task_id),
         ((TaskStep.name, TaskStep.result), TaskStep.task_id),
         ((TaskSignal.data, TaskSignal.key), TaskSignal.task_id),
+        ((MergedSubmission.id,), MergedSubmission.task_id),
     ):
         found.tasks.update(row[0] for row in rows_about(session, subject, columns, returning=[key]))
     _find_workflows(session, subject, found)

@@ -11,9 +11,11 @@ from typing import Any, Final, cast, get_origin, get_type_hints
 from pydantic import BaseModel, create_model
 from pydantic.errors import PydanticUserError
 
+from laneway._suggestion import suggest
 from laneway.platform.errors import InvalidPayload
 from laneway.platform.execution.context import Context
 from laneway.platform.registry import BadTask
+from laneway.schemas.choices import IfBusy
 from laneway.schemas.payload import Payload
 
 _NAMED: Final = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -94,6 +96,15 @@ def checked_delays(delays: Sequence[float] | None, *, task: str) -> tuple[float,
     if not delays or any(delay < 0 for delay in delays):
         raise BadTask(task, f"delays={list(delays)} must be seconds before each retry: at least one, none negative.")
     return tuple(delays)
+
+
+def checked_if_busy(if_busy: str, *, task: str) -> IfBusy:
+    """What happens while another task of the key waits or runs. Raises BadTask for a word that is not known."""
+    try:
+        return IfBusy(if_busy)
+    except ValueError:
+        words = [word.value for word in IfBusy]
+        raise BadTask(task, f"if_busy is not {suggest(if_busy, words)}; it is one of {', '.join(words)}.") from None
 
 
 def checked_aliases(aliases: Sequence[str], *, task: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from laneway.platform.execution.steps import STEP_LIMIT, checked_name
 from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import Row, SubmitOptions, row_of, spec_of, validated
-from laneway.platform.submission.outbox import Submission, outbox_row
+from laneway.platform.submission.transaction import Submission, outbox_row
 from laneway.platform.submission.user_session import call_after_commit
 from laneway.platform.wait_errors import WaitTimedOut
 from laneway.schemas.payload import Payload

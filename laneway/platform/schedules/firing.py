@@ -27,8 +27,9 @@ from laneway.platform.logging import logger
 from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.schedules.definition import Definition, firing_id
-from laneway.platform.submission.acceptance import SubmitOptions, ordering_key
-from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.ordering_keys import ordering_key
+from laneway.platform.submission.submit_options import SubmitOptions
+from laneway.platform.submission.transaction import SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.webhooks.reserved_events import refuse_reserved_event
 from laneway.schemas.schedule import Overlap

@@ -1,95 +1,42 @@
-"""The options of a submission, and the row that stores it."""
+"""The row that stores a submission."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeAlias, Union, get_args, get_origin
-from uuid import UUID, uuid4, uuid5
 
 import structlog
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
-from laneway.engine import Durability, InvalidMessage, Unique, UniqueMode
+from laneway.engine import InvalidMessage, Unique, UniqueMode
 from laneway.platform import clock, tracing
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox, task_events, task_runs
 from laneway.platform.errors import Conflict, InvalidPayload, PayloadTooLarge, UnknownQueue, UnknownTask
-from laneway.platform.flow.task_flow import FLOW, FlowOptions, flow_of
+from laneway.platform.flow.task_flow import FLOW, flow_of
 from laneway.platform.history.adoption import POSITIONAL, fingerprint
 from laneway.platform.payload_store import STORED
-from laneway.platform.queues import Priority
 from laneway.platform.queues import queues as declared
 from laneway.platform.registry import TaskRef, TaskSpec, registry
 from laneway.platform.sealing import SEALED, holds_sealed, keyed_digests, opened_if_possible, opened_payload
 from laneway.platform.settings import TaskSettings
+from laneway.platform.submission.key_rules import rule_of
+from laneway.platform.submission.ordering_keys import given_key
+from laneway.platform.submission.submit_options import SubmitOptions
 from laneway.platform.tracing.carrier import CARRIER
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle, TaskState
 
 PAYLOAD_LIMIT = 1_048_576
 """Bytes of a payload as JSON in UTF-8."""
-KEY_LIMIT = 200
-"""Bytes of an ordering key. A longer key is cut, and a digest at its end keeps it distinct."""
-DIGEST_LENGTH = 32
-IDEMPOTENCY = UUID("7d0d6f0e-3f4b-4f86-9c35-6b6f0c2f5d11")
-"""Namespace of the ids that are made from idempotency keys."""
 
 Row: TypeAlias = dict[str, Any]
 """The columns of a row of `task_runs` that is to be inserted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitOptions:
-    """How a task is accepted. All times are in seconds."""
-
-    id: str | None = None
-    """A repeat with the same id and the same payload returns the handle of the first task."""
-    idempotency_key: str | None = None
-    """Used instead of `id`, for a key of any form: the id is derived from it."""
-    key: str | None = None
-    """The ordering key. None: the value of the field that the task's declaration names."""
-    priority: Priority | None = None
-    """None: the priority of the task's declaration."""
-    delay: float = 0
-    """The task is not started before this time has passed."""
-    expires: float | None = None
-    """A task that has not started within this time is never started."""
-    unique: str | None = None
-    """Only one task with this key is accepted at a time; another one is refused with DuplicateTask."""
-    unique_mode: UniqueMode = UniqueMode.UNTIL_DONE
-    """How long the uniqueness key is held."""
-    unique_seconds: float = 0
-    """How long the key is held with `UniqueMode.FOR_TIME`; with other modes the longest time, 0: no limit."""
-    tags: tuple[str, ...] = ()
-    """Words by which the task is found."""
-    queue: str | None = None
-    """None: the queue of the task's declaration."""
-    max_retries: int | None = None
-    """None: the number of the task's declaration, or TASK_MAX_RETRIES."""
-    time_limit: float | None = None
-    """An attempt is stopped after this time. None: TASK_SOFT_TIME_LIMIT."""
-    flow: FlowOptions = field(default_factory=FlowOptions)
-    """Its tenant, weight and deadline, if they are not those of the task's declaration."""
-    durability: Durability = Durability.MEMORY
-    """Where the message must be stored before the task counts as queued."""
-
-    def task_id(self) -> str:
-        """Return `id`, or an id derived from the idempotency key, or a new one."""
-        if self.id is not None:
-            return self.id
-        return str(uuid5(IDEMPOTENCY, self.idempotency_key) if self.idempotency_key is not None else uuid4())
-
-    @property
-    def needs_broker(self) -> bool:
-        """True when the broker must take the message now: uniqueness and durability cannot be given later."""
-        return self.durability is not Durability.MEMORY or self.unique is not None
 
 
 def spec_of(task: TaskRef) -> TaskSpec:
@@ -118,9 +65,10 @@ def row_of(
 ) -> Row:
     """The row of a submission. `sealed`: False leaves the payload readable, also that of an encrypted task.
 
-    Raises InvalidPayload, PayloadTooLarge, UnknownQueue, KeysMissing.
+    Raises InvalidPayload, InvalidOptions, PayloadTooLarge, UnknownQueue, KeysMissing.
     """
-    now, id = clock.now(), options.task_id()
+    now, id, key = clock.now(), options.task_id(), given_key(spec, payload, options)
+    rule_of(spec, options, key)  # refuses what cannot work
     data = _json_of(spec, payload)
     digest = fingerprint(spec.name, data)
     if sealed and settings.sealer.seals(spec):
@@ -133,7 +81,7 @@ def row_of(
         "name": spec.name,
         "queue": _queue_of(spec, options),
         "priority": int(spec.priority if options.priority is None else options.priority),
-        "key": key_of(spec, payload) if options.key is None else ordering_key(options.key),
+        "key": key,
         "payload": data,
         "fingerprint": digest,
         "state": TaskState.SCHEDULED if options.delay > 0 else TaskState.PENDING,
@@ -175,7 +123,7 @@ def accept_many(session: Session, rows: Sequence[Row]) -> list[TaskRun | TaskHan
     task_events.add_events(session, [_accepted_event(run) for run in added.values()])
     for run in added.values():
         task_events.add_tags(session, run.id, run.tags)
-    return [added.pop(row["id"], None) or _existing(session, row) for row in rows]
+    return [added.pop(row["id"], None) or existing(session, row) for row in rows]
 
 
 def unique_of(run: TaskRun) -> Unique | None:
@@ -184,24 +132,9 @@ def unique_of(run: TaskRun) -> Unique | None:
     return Unique(stored[0], UniqueMode(stored[1]), stored[2]) if stored else None
 
 
-def key_of(spec: TaskSpec, payload: Payload) -> str | None:
-    """The ordering key of a task with this payload. None if its field is None, or neither text, a number nor a UUID."""
-    value = getattr(payload, spec.key) if spec.key else None
-    return ordering_key(f"{spec.key}:{value}") if isinstance(value, str | int | UUID) else None
-
-
 def payload_bytes(payload: dict[str, Any]) -> int:
     """Return the size of a payload: its bytes as JSON in UTF-8."""
     return len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
-
-
-def ordering_key(key: str) -> str:
-    """Return the key cut to `KEY_LIMIT` bytes. Different keys stay different."""
-    raw = key.encode("utf-8", "replace")
-    if len(raw) <= KEY_LIMIT:
-        return key
-    kept = raw[: KEY_LIMIT - DIGEST_LENGTH - 1].decode("utf-8", "ignore")
-    return f"{kept}:{hashlib.sha256(raw).hexdigest()[:DIGEST_LENGTH]}"
 
 
 def _accepted_event(run: TaskRun) -> dict[str, Any]:
@@ -214,11 +147,17 @@ def _queue_behind_key(session: Session, rows: Sequence[Row]) -> None:
     keys = {row["key"] for row in rows if row["key"] is not None}
     waiting = outbox.keys_waiting(session, keys) if keys else set[str]()
     for row in rows:
-        if row["key"] in waiting:
+        if row["key"] in waiting and not is_held_row(row):
             row.update(state=TaskState.ACCEPTED, published_at=None)
 
 
-def _existing(session: Session, row: Row) -> TaskHandle:
+def is_held_row(row: Row) -> bool:
+    """Whether the database holds the task until it is due; see `queries.held`."""
+    return row["state"] == TaskState.SCHEDULED and row["published_at"] is None
+
+
+def existing(session: Session, row: Row) -> TaskHandle:
+    """The handle of the task that has the id of this row. Raises UnknownTask, Conflict (another task or payload)."""
     run = task_runs.find(session, row["id"])
     if run is None:
         raise UnknownTask(row["id"])  # deleted by another transaction at this moment
@@ -230,14 +169,18 @@ def _existing(session: Session, row: Row) -> TaskHandle:
 
 def _is_same_call(run: TaskRun, row: Row) -> bool:
     """Whether a row is of the same task and payload, perhaps from before the task was renamed."""
-    if run.fingerprint == row["fingerprint"]:
+    if run.fingerprint == row["fingerprint"] or (run.name == row["name"] and has_fingerprint(row, run.fingerprint)):
         return True
     given = fingerprint(row["name"], opened_payload(row["payload"]))
-    if run.name == row["name"] and run.fingerprint in (given, *keyed_digests(given)):
-        return True
     # Renamed, or the key of the stored digest was removed.
     known = {run.name, *registry.names_of(run.name)}
     return row["name"] in known and fingerprint(row["name"], opened_if_possible(run.payload)) == given
+
+
+def has_fingerprint(row: Row, stored: str) -> bool:
+    """Whether a stored fingerprint is that of this row, perhaps with another key of the ring."""
+    given = fingerprint(row["name"], opened_payload(row["payload"]))
+    return stored in (row["fingerprint"], given, *keyed_digests(given))
 
 
 def _json_of(spec: TaskSpec, payload: Payload) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 from laneway.platform.errors import InvalidPayload
 from laneway.platform.project_platform import platform_to_submit
 from laneway.platform.registry import TaskSpec
-from laneway.platform.submission.outbox import Submission
-from laneway.platform.submission.task_options import InvalidOptions, TaskOptions, checked, submit_options
+from laneway.platform.submission.invalid_options import InvalidOptions
+from laneway.platform.submission.task_options import TaskOptions, checked, submit_options
+from laneway.platform.submission.transaction import Submission
 from laneway.platform.submission.user_session import is_async, sync_session
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskHandle

@@ -12,52 +12,29 @@ key, in order.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from threading import Event, Thread
-from typing import Any
-
-from sqlalchemy.orm import Session
 
 from laneway.platform import clock
 from laneway.platform.broker import Broker
+from laneway.platform.cancellation import Cancellation
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import outbox as queries
 from laneway.platform.db.queries import task_events, task_runs
 from laneway.platform.db.session import Database
 from laneway.platform.db.wait_limit import limit_waits
-from laneway.platform.errors import (
-    QUEUE_REFUSALS,
-    BrokerUnavailable,
-    NewerQueue,
-    PlatformError,
-    QueueFull,
-    TooLate,
-    Unsendable,
-    Unsupported,
-)
+from laneway.platform.errors import QUEUE_REFUSALS, PlatformError, QueueFull, TooLate, Unsendable
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.put_conditions import seconds_until_due
-from laneway.platform.registry import TaskRef
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.acceptance import (
-    Row,
-    SubmitOptions,
-    accept_many,
-    row_of,
-    spec_of,
-    store_large,
-    validated,
-)
 from laneway.platform.submission.admission import Admission
-from laneway.schemas.payload import Payload
-from laneway.schemas.task import TaskHandle, TaskState
+from laneway.platform.submission.keyed_tasks import KeyedTasks
+from laneway.platform.submission.transaction import SubmissionTransaction, begin
+from laneway.schemas.task import TaskState
 
 log = logger(__name__)
 
@@ -71,103 +48,6 @@ WAIT_SECONDS = 4.0
 """Most seconds that the relay waits for a database that another program holds."""
 POLL = 1.0
 """Seconds between two runs of the relay when nobody wakes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """One of many submissions, with the arguments of `TaskManager.submit`."""
-
-    task: TaskRef
-    payload: Payload | dict[str, Any]
-    options: SubmitOptions
-
-
-def outbox_row(submission: Submission, settings: TaskSettings, *, sealed: bool = True) -> Row:
-    """The row of a submission that is sent after the commit of its row. Raises as `SubmissionTransaction.submit`.
-
-    `sealed`: as for `row_of`.
-    """
-    spec, options = spec_of(submission.task), submission.options
-    if options.needs_broker:
-        raise Unsupported("uniqueness or durability", "a submission that is sent after its transaction")
-    row = row_of(spec, validated(spec, submission.payload), options, settings, sealed=sealed)
-    return row | {"state": TaskState.ACCEPTED}
-
-
-def call_here(work: Callable[[], None]) -> None:
-    """Call it here and now."""
-    work()
-
-
-_TRANSACTION = "laneway_transaction"
-"""The key of `Session.info` with the session's `SubmissionTransaction`."""
-
-
-class SubmissionTransaction:
-    """One database transaction, with the submissions that belong to its changes."""
-
-    def __init__(
-        self,
-        session: Session,
-        settings: TaskSettings,
-        *,
-        bounded: bool,
-        claimed: bool = True,
-        admission: Admission | None = None,
-        wait: Callable[[Callable[[], None]], None] = call_here,
-    ) -> None:
-        """`claimed`: nobody but the caller sends the rows soon after the commit. `admission`: None lets all in.
-
-        `wait`: makes the calls that wait for the broker or for the storage.
-        """
-        self.session, self._settings, self._bounded, self._claimed = session, settings, bounded, claimed
-        self._admission, self._wait = admission, wait
-        self.handles: list[TaskHandle] = []
-        """The handles of all submissions. After the block they have the states of the tasks after sending."""
-        self.runs: list[TaskRun] = []
-        """The new rows."""
-
-    def submit(
-        self, task: TaskRef, payload: Payload | dict[str, Any], *, options: SubmitOptions | None = None
-    ) -> TaskHandle:
-        """Accept one task with this transaction: it is sent after the commit, and never after a rollback.
-
-        Raises UnknownTaskType, InvalidPayload, Conflict (same id, other payload), QueueFull (in a bounded transaction),
-        BrokerMemoryFull, QuotaExceeded, OverQuota, StorageUnavailable, and Unsupported for uniqueness and durability,
-        which only the broker can give.
-        """
-        return self.submit_many([Submission(task, payload, options or SubmitOptions())])[0]
-
-    def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
-        """Accept many tasks, all or none. Raises as `submit` for the first one that cannot be accepted."""
-        if not submissions:
-            return []
-        unclaimed: Row = {} if self._claimed else {"published_at": None}
-        rows = [outbox_row(submission, self._settings) | unclaimed for submission in submissions]
-        if self._admission is not None:
-            self._wait(partial(self._admission.admit, rows, inside=not self._bounded))
-        if self._bounded:
-            self._check_room(Counter(row["queue"] for row in rows))
-        self._wait(partial(store_large, rows, self._settings))
-        handles: list[TaskHandle] = []
-        for accepted in accept_many(self.session, rows):
-            if isinstance(accepted, TaskHandle):
-                handles.append(accepted)
-            else:
-                handles.append(TaskHandle(task_id=accepted.id, state=TaskState.ACCEPTED, created=True))
-                self.runs.append(accepted)
-        self.handles += handles
-        return handles
-
-    def _check_room(self, wanted: Counter[str]) -> None:
-        for queue, number in wanted.items():
-            if queries.count_waiting(self.session, queue) + number > self._settings.max_queue_size:
-                raise QueueFull(queue, self._settings.max_queue_size)
-
-
-def transaction_of(session: Session) -> SubmissionTransaction | None:
-    """The transaction to which this session belongs; None for a session of anybody else."""
-    return session.info.get(_TRANSACTION)
 
 
 class Outbox:
@@ -184,6 +64,8 @@ class Outbox:
     ) -> None:
         self._database, self._broker, self._recorder, self._settings = database, broker, recorder, settings
         self.admission = admission or Admission(broker)
+        self.cancellation = Cancellation(database, broker, recorder, settings)
+        self.keyed = KeyedTasks(database, broker, self.cancellation)
         self._wakeup = Event()
 
     @contextmanager
@@ -194,8 +76,9 @@ class Outbox:
         """
         with self._database.transaction() as session:
             transaction = SubmissionTransaction(session, self._settings, bounded=bounded, admission=self.admission)
-            session.info[_TRANSACTION] = transaction
+            begin(session, transaction)
             yield transaction
+        self.keyed.stop_superseded_by(transaction.superseding)
         states = self._send([run for run in transaction.runs if run.published_at is not None], set())
         if len(states) < len(transaction.runs):
             self.wake_relay()
@@ -248,6 +131,7 @@ class Outbox:
 
         Raises BrokerUnavailable, DatabaseUnavailable.
         """
+        self.keyed.advance()
         total, full = 0, set[str]()
         while queues := self._queues_with_free_rows() - full:
             # The time is taken first, so that the journals contain all messages that were sent under older claims.
@@ -280,15 +164,6 @@ class Outbox:
                 task_events.add_event(session, run.id, "bury", at=clock.now(), state=ended.state, reason=error.reason)
                 submit_on_failure(session, [ended], self._settings)
         log.error("task cannot be sent", task_id=run.id, task=run.name, error=str(error))
-
-    def withdraw(self, run: TaskRun) -> None:
-        """Remove the message of a row that was cancelled or deleted, or refuse it if its sender has yet to put it."""
-        if run.published_at is None:
-            return  # no sender has claimed the row
-        try:
-            self._broker.cancel(run)
-        except (BrokerUnavailable, NewerQueue) as error:
-            log.warning("message of a cancelled task not removed now", task_id=run.id, error=str(error))
 
     def wake_relay(self) -> None:
         """Make the relay of this process run at once."""
@@ -358,7 +233,7 @@ class Outbox:
             return
         for run in sent:
             if run.id in dropped:
-                self.withdraw(run)
+                self.cancellation.withdraw(run)
 
 
 class Relay(Thread):

@@ -2,7 +2,7 @@
 
 1. Tasks that only the platform submits are refused, and so are ids with a colon: the platform makes those.
 2. A caller may submit the tasks that its scopes name, in the queues and of the names to which it is bound.
-3. Ids, uniqueness keys and ordering keys of a caller that is bound to a tenant stay within the tenant.
+3. Ids and all keys of a caller that is bound to a tenant stay within the tenant.
 
 What is refused here leaves nothing behind.
 """
@@ -17,15 +17,20 @@ from laneway.platform.access.caller import Caller, current_caller
 from laneway.platform.access.errors import InternalTask, NotAllowed, ReservedId
 from laneway.platform.access.scopes import Scope
 from laneway.platform.registry import TaskSpec, registry
-from laneway.platform.submission.acceptance import SubmitOptions, key_of, ordering_key, validated
-from laneway.platform.submission.outbox import Submission
+from laneway.platform.submission.acceptance import validated
+from laneway.platform.submission.ordering_keys import key_of, ordering_key
 from laneway.platform.submission.requests import submit_options
+from laneway.platform.submission.submit_options import SubmitOptions
+from laneway.platform.submission.transaction import Submission
 from laneway.platform.webhooks.reserved_events import refuse_reserved_event
+from laneway.schemas.choices import IfBusy
 from laneway.schemas.history import TaskRequest
 from laneway.schemas.payload import Payload
 
 LONGEST_ID: Final = 155
 """Characters of a task's id."""
+STOPPING: Final = frozenset({IfBusy.REPLACE, IfBusy.CANCEL_RUNNING, IfBusy.NEWEST})
+"""What only a caller may ask for who may cancel tasks. The declaration of a task needs no scope."""
 
 
 def outside_submission(request: TaskRequest) -> Submission:
@@ -43,6 +48,9 @@ def outside_submission(request: TaskRequest) -> Submission:
         raise InternalTask(spec.name)
     refuse_reserved_event(spec.name, request.payload)
     _check_bounds(caller, spec)
+    if options.if_busy in STOPPING and not caller.may(Scope.OPERATE):
+        problem = f"if_busy={options.if_busy} may stop other tasks, which needs the scope {Scope.OPERATE}"
+        raise NotAllowed(caller.name, problem)
     prefix = "" if caller.tenant is None else tenant_prefix(caller.tenant)
     if options.id is not None:
         _check_id(options.id, prefix)
@@ -76,4 +84,6 @@ def _within_tenant(prefix: str, spec: TaskSpec, payload: Payload, options: Submi
         idempotency_key=None,
         key=None if key is None else ordering_key(prefix + key),
         unique=None if options.unique is None else prefix + options.unique,
+        debounce_key=None if options.debounce_key is None else ordering_key(prefix + options.debounce_key),
+        throttle_key=None if options.throttle_key is None else ordering_key(prefix + options.throttle_key),
     )

@@ -19,10 +19,11 @@ _MODES = {
 
 def submit_options(request: TaskRequest) -> SubmitOptions:
     """The options of a request, which was checked before."""
-    unique = request.unique
+    unique, debounce, throttle = request.unique, request.debounce, request.throttle
     return SubmitOptions(
         id=request.id,
         idempotency_key=request.idempotency_key,
+        key=request.key,
         delay=request.delay,
         expires=request.expires,
         priority=_priority(request),
@@ -31,6 +32,12 @@ def submit_options(request: TaskRequest) -> SubmitOptions:
         unique_seconds=unique.seconds if unique else 0,
         unique_mode=_MODES[unique.until if unique else UniqueFor.DONE],
         flow=FlowOptions(tenant=request.tenant, weight=request.weight, deadline=request.deadline),
+        debounce=debounce.seconds if debounce else None,
+        debounce_max=debounce.max_seconds if debounce else None,
+        debounce_key=debounce.key if debounce else None,
+        throttle=throttle.seconds if throttle else None,
+        throttle_key=throttle.key if throttle else None,
+        if_busy=request.if_busy,
         durability=Durability(request.durability.value),
     )
 

@@ -15,7 +15,8 @@ from laneway.platform.errors import InvalidPayload
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.sealing import opened_call
-from laneway.platform.submission.acceptance import key_of, validated
+from laneway.platform.submission.acceptance import validated
+from laneway.platform.submission.ordering_keys import key_of
 from laneway.transport.codec import HEADER_KEY
 
 

@@ -7,6 +7,7 @@ outbox and is sent later. After NotDurable the row stays, because the message ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from laneway.engine import Durability
@@ -25,6 +26,7 @@ from laneway.platform.errors import (
     Unsendable,
     Unsupported,
 )
+from laneway.platform.history.journal_recorder import JournalRecorder
 from laneway.platform.logging import logger
 from laneway.platform.put_conditions import seconds_until_due
 from laneway.platform.registry import TaskRef
@@ -40,7 +42,9 @@ from laneway.platform.submission.acceptance import (
 )
 from laneway.platform.submission.group_commit import GroupCommit
 from laneway.platform.submission.group_submit import Accepted, GroupSubmit
+from laneway.platform.submission.key_rules import looks_at_others, rule_of
 from laneway.platform.submission.outbox import Outbox
+from laneway.platform.submission.transaction import Submission
 from laneway.platform.task_reader import TaskReader
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import WAITING, TaskHandle, TaskState
@@ -55,9 +59,15 @@ class Submitter:
     """Accepts tasks."""
 
     def __init__(
-        self, database: Database, broker: Broker, outbox: Outbox, reader: TaskReader, settings: TaskSettings
+        self,
+        database: Database,
+        broker: Broker,
+        recorder: JournalRecorder,
+        outbox: Outbox,
+        reader: TaskReader,
+        settings: TaskSettings,
     ) -> None:
-        self._database, self._broker, self._outbox = database, broker, outbox
+        self._database, self._broker, self._recorder, self._outbox = database, broker, recorder, outbox
         self._reader, self._settings = reader, settings
         self._admission = outbox.admission
         self._group_submit = GroupSubmit(database, broker)
@@ -67,6 +77,8 @@ class Submitter:
         """Accept one task; see `TaskManager.submit`."""
         spec = spec_of(task)
         row = row_of(spec, validated(spec, payload), options, self._settings)
+        if rule_of(spec, options, row["key"]) is not None:
+            return self.submit_many([Submission(spec, payload, options)])[0]
         self._admission.admit([row])
         store_large([row], self._settings)
         try:
@@ -80,6 +92,16 @@ class Submitter:
         state = self._settle(run, options, refusal)
         log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue, state=state)
         return TaskHandle(task_id=run.id, state=state, created=True)
+
+    def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
+        """Accept many tasks, or tasks with a rule about their key; see `TaskManager.submit_many`."""
+        specs = [(spec_of(one.task), one.options) for one in submissions]
+        queues = {options.queue or spec.queue for spec, options in specs if looks_at_others(spec, options)}
+        if queues:  # how far the other tasks of the key are
+            self._recorder.catch_up_quietly(sorted(queues))
+        with self._outbox.transaction(bounded=True) as transaction:
+            transaction.submit_many(submissions)
+        return transaction.handles
 
     def _accept(self, row: Row, options: SubmitOptions) -> tuple[TaskRun | TaskHandle, Exception | None]:
         """Store a row and publish its message; returns the row or the handle of an earlier one, and the refusal."""

@@ -13,10 +13,11 @@ from typing_extensions import TypedDict  # pydantic cannot read that of Python 3
 from laneway.engine import Durability, UniqueMode
 from laneway.engine.flow_fields import MAX_WEIGHT
 from laneway.platform import clock
-from laneway.platform.errors import PermanentError
 from laneway.platform.flow.task_flow import FlowOptions
 from laneway.platform.queues import Priority
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.submission.invalid_options import InvalidOptions
+from laneway.schemas.choices import IfBusy
 from laneway.schemas.history import A_YEAR, Tag
 
 if TYPE_CHECKING:
@@ -33,18 +34,7 @@ TaskId = Annotated[str, StringConstraints(min_length=1, max_length=155, pattern=
 Seconds = Annotated[float, Field(ge=0, le=A_YEAR)] | Annotated[timedelta, Field(ge=0, le=A_YEAR)]
 """A time in seconds, or as a timedelta."""
 PriorityName = Literal["low", "normal", "high", "critical"]
-
-
-class InvalidOptions(PermanentError):
-    """An option of a submission cannot work."""
-
-    title = "Invalid options"
-
-    task: str
-    problems: list[str]
-
-    def __str__(self) -> str:
-        return f"The options for {self.task} are not valid: " + "; ".join(self.problems)
+IfBusyName = Literal["wait", "drop", "replace", "cancel_running", "newest"]
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -87,13 +77,31 @@ class TaskOptions(TypedDict, total=False):
     """Within this time from its due time the task should run; earlier deadlines go first. Not for tasks of tenants."""
     durability: Durability
     """Where the message must be stored before the submission returns."""
+    debounce: Seconds
+    """The task starts this long after the last submission of its debounce key, which gives its arguments and options.
+    A further submission before the start returns the same task."""
+    debounce_max: Seconds
+    """It starts at most this long after the first of these submissions. Default: ten times `debounce`."""
+    debounce_key: Text
+    """Whose submissions are one task, together with the task's name. Default: the ordering key."""
+    throttle: Seconds
+    """At most one task of the throttle key starts in this time. A further submission returns that task."""
+    throttle_key: Text
+    """Whose tasks are counted, together with the task's name. Default: the ordering key."""
+    if_busy: IfBusy | IfBusyName
+    """What happens while another task of this name and ordering key waits or runs. Default: that of the declaration."""
     session: AnySession
     """A session or connection of the caller, on the platform's database. The task is committed with its transaction,
     and sent after the commit."""
 
 
-_SAME: Final = ("id", "idempotency_key", "key", "unique", "unique_mode", "queue", "time_limit", "durability")
+_SAME: Final = (
+    *("id", "idempotency_key", "key", "unique", "unique_mode", "queue", "time_limit", "durability"),
+    *("debounce_key", "throttle_key"),
+)
 """Options that have the same name and meaning in `SubmitOptions`."""
+_TIMES: Final = ("delay", "expires", "unique_seconds", "debounce", "debounce_max", "throttle")
+"""Options that are seconds in `SubmitOptions`."""
 
 
 def checked(task: str, options: TaskOptions) -> TaskOptions:
@@ -113,12 +121,9 @@ def submit_options(options: TaskOptions) -> SubmitOptions:
     values: dict[str, Any] = {name: value for name, value in options.items() if name in _SAME}
     if "at" in options:
         values["delay"] = max(0.0, (options["at"] - clock.now()).total_seconds())
-    if "delay" in options:
-        values["delay"] = _seconds(options["delay"])
-    if "expires" in options:
-        values["expires"] = _seconds(options["expires"])
-    if "unique_seconds" in options:
-        values["unique_seconds"] = _seconds(options["unique_seconds"])
+    values |= {name: _seconds(value) for name, value in options.items() if name in _TIMES}
+    if "if_busy" in options:
+        values["if_busy"] = IfBusy(options["if_busy"])
     if "priority" in options:
         priority = options["priority"]
         values["priority"] = Priority[priority.upper()] if isinstance(priority, str) else priority
@@ -137,5 +142,5 @@ def _adapter() -> TypeAdapter[TaskOptions]:
     return TypeAdapter(TaskOptions)
 
 
-def _seconds(time: float | timedelta) -> float:
+def _seconds(time: Any) -> float:
     return time.total_seconds() if isinstance(time, timedelta) else time

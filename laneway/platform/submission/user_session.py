@@ -19,13 +19,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.util import await_only
 
-from laneway.platform.db.models import Installation, TaskRun
+from laneway.platform.db.models import Installation
 from laneway.platform.db.queries import installation
 from laneway.platform.db.session import Database
 from laneway.platform.errors import PermanentError, PlatformError
 from laneway.platform.logging import logger
 from laneway.platform.settings import TaskSettings
-from laneway.platform.submission.outbox import Outbox, Submission, SubmissionTransaction, call_here, transaction_of
+from laneway.platform.submission.outbox import Outbox
+from laneway.platform.submission.transaction import Submission, SubmissionTransaction, call_here, transaction_of
 from laneway.schemas.task import TaskHandle
 
 log = logger(__name__)
@@ -77,10 +78,12 @@ class UserSessions:
             handles = accepted.submit_many(submissions)
             own.flush()
         if isinstance(session, Session):
-            call_after_commit(session, partial(self._send, accepted.runs))
+            call_after_commit(session, partial(self._send, accepted))
         return handles
 
-    def _send(self, runs: Sequence[TaskRun]) -> None:
+    def _send(self, accepted: SubmissionTransaction) -> None:
+        runs = accepted.runs
+        self._outbox.keyed.stop_superseded_by(accepted.superseding)
         try:
             self._outbox.send_stored(runs)
         except PlatformError as error:

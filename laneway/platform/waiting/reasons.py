@@ -14,6 +14,7 @@ from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import audit_log, forecasts, task_runs, task_waits, workers
 from laneway.platform.db.queries.audit_log import AuditLogFilter
+from laneway.platform.db.queries.held import is_held
 from laneway.platform.db.session import Database
 from laneway.platform.errors import BrokerUnavailable
 from laneway.platform.history.task_views import display_state
@@ -73,7 +74,7 @@ class WaitingReasons:
             found, stats = self._broker.find(run.queue, [run.id]), self._broker.stats([run.queue])
         except BrokerUnavailable:
             return NO_BROKER
-        if run.state == TaskState.ACCEPTED:
+        if run.state == TaskState.ACCEPTED or (is_held(run) and display_state(run) is TaskState.PENDING):
             return IN_OUTBOX
         with self._database.reading() as session:
             waits = task_waits.of_task(session, run.id, limit=MOST_WAITS) if run.state == TaskState.SCHEDULED else ()
@@ -84,7 +85,7 @@ class WaitingReasons:
             serving=serving,
             waits=waits,
             message=message,
-            is_lost=found is not None and message is None,
+            is_lost=found is not None and message is None and not is_held(run),
             stats=stats[0] if stats else None,
             holder=self._holder(run.queue, message.behind) if whole and message and message.behind else None,
             pause=self._pause(run.queue) if whole and is_paused and not current_caller().is_bound else None,

@@ -10,7 +10,7 @@ from laneway.platform.db.queries.task_waits import WaitKind
 from laneway.platform.errors import PermanentError
 from laneway.platform.registry import registry
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import Submission
+from laneway.platform.submission.transaction import Submission
 from laneway.platform.workflows.children import ChildPlan
 from laneway.platform.workflows.handlers import Children, ChildTask
 from laneway.platform.workflows.references import resolved

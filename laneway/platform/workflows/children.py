@@ -23,7 +23,7 @@ from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound, PlatformError, TaskCancelled, TaskSnoozed
 from laneway.platform.logging import logger
 from laneway.platform.sealing import opened
-from laneway.platform.submission.outbox import Submission, SubmissionTransaction
+from laneway.platform.submission.transaction import Submission, SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.workflows.handlers import StepResult, StepTask
 from laneway.schemas.task import FINISHED, TaskState

@@ -19,7 +19,7 @@ from laneway.platform.db.queries.task_waits import WaitKind
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound, TaskSnoozed
 from laneway.platform.logging import logger
-from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.transaction import SubmissionTransaction
 from laneway.platform.submission.wakes import submit_wake
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.workflows.errors import WrongWorkflowState

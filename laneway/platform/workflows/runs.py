@@ -20,8 +20,8 @@ from laneway.platform.history.task_views import display_state
 from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.platform.sealing import keyed_digests, stored_digest
-from laneway.platform.submission.acceptance import IDEMPOTENCY
-from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.submit_options import IDEMPOTENCY
+from laneway.platform.submission.transaction import SubmissionTransaction
 from laneway.platform.submission.wakes import submit_wake_if_awaited
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.workflows import transitions

@@ -20,7 +20,7 @@ from laneway.platform.db.queries import workflows as repository
 from laneway.platform.db.session import Database
 from laneway.platform.errors import NotFound, PermanentError, TaskCancelled, TaskSnoozed
 from laneway.platform.logging import logger
-from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.transaction import SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.workflows import transitions
 from laneway.platform.workflows.child_plans import Scope, as_json, chosen, items_of, planned

@@ -23,7 +23,7 @@ from laneway.platform.logging import logger
 from laneway.platform.registry import registry
 from laneway.platform.strict_json import strict_json
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import SubmissionTransaction
+from laneway.platform.submission.transaction import SubmissionTransaction
 from laneway.platform.submission.wakes import submit_wake_if_awaited
 from laneway.platform.workflows.errors import OutputTooLarge
 from laneway.platform.workflows.handlers import StepResult

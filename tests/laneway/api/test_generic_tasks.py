@@ -120,6 +120,18 @@ def test_the_task_of_higher_priority_is_delivered_first(api: Api, platform: Plat
     assert [api.http.get(f"/tasks/{ids[name]}").json()["priority"] for name in ids] == [0, 3, 1, 2]
 
 
+def test_tasks_with_the_key_of_their_submission_run_one_at_a_time(api: Api, platform: Platform) -> None:
+    first = submit(api, key="ada")
+    (second,) = api.http.post("/tasks/batch", json={"tasks": [{"name": REPORT, "key": "ada"}]}).json()["tasks"]
+
+    assert api.http.get(f"/tasks/{second['task_id']}").json()["key"] == "ada"
+    assert platform.places("analytics") == {first: MessageState.READY, second["task_id"]: MessageState.HELD}
+    for key in ("", "x" * 201, 7, "a\x00b"):
+        assert (
+            problem(api.http.post("/tasks", json={"name": REPORT, "key": key}), 422)["errors"][0]["field"] == "body.key"
+        )
+
+
 def test_a_delayed_task_is_scheduled(api: Api, platform: Platform) -> None:
     before = clock.now()
     id = submit(api, delay=90)

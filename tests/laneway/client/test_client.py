@@ -17,6 +17,7 @@ from laneway.client import (
     WaitTimeout,
     task_request,
 )
+from laneway.client.calls import DebounceFields
 from laneway.schemas.payload import Payload
 from tests.fixtures.http_peer import HttpPeer, HttpReply, HttpRequest
 from tests.fixtures.site import Site
@@ -48,7 +49,7 @@ def client(live: Site, make_client: MakeClient) -> Client:
 
 def test_a_task_is_submitted_and_its_result_comes_when_it_is_over(client: Client) -> None:
     payload = hello()
-    handle = client.submit(MESSAGE, payload, tags=["from-a-client"], priority="high")
+    handle = client.submit(MESSAGE, payload, tags=["from-a-client"], priority="high", key="ada")
     task = client.wait(handle.task_id, timeout=timedelta(seconds=60))
 
     assert handle.created
@@ -56,7 +57,7 @@ def test_a_task_is_submitted_and_its_result_comes_when_it_is_over(client: Client
     assert task.result
     assert task.payload == client.get(handle.task_id).payload
     assert task.payload["conversation_id"] == payload.conversation_id
-    assert task.tags == ["from-a-client"]
+    assert (task.tags, task.key) == (["from-a-client"], "ada")
 
 
 def test_a_batch_is_accepted_as_a_whole_or_not_at_all(client: Client) -> None:
@@ -71,6 +72,20 @@ def test_a_batch_is_accepted_as_a_whole_or_not_at_all(client: Client) -> None:
     ]
     with pytest.raises(NotFound):
         client.get(ids[0])
+
+
+def test_debounced_submissions_run_once_with_the_last_payload(client: Client) -> None:
+    first, last = hello(), hello()
+    rule: DebounceFields = {"key": uuid4().hex, "seconds": 1}
+    handles = [client.submit(MESSAGE, payload, debounce=rule) for payload in (first, last)]
+    task = client.wait(handles[0].task_id, timeout=timedelta(seconds=60))
+    kinds = [event.kind for event in client.events(task.task_id)]
+
+    assert [(handle.created, handle.outcome) for handle in handles] == [(True, "accepted"), (False, "merged")]
+    assert handles[1].task_id == task.task_id
+    assert (task.status, task.attempts) == (TaskState.COMPLETED, 1)
+    assert task.payload["conversation_id"] == last.conversation_id
+    assert (kinds.count("replaced"), kinds.count("put"), kinds.count("start")) == (1, 1, 1)
 
 
 def test_the_events_of_a_task_are_followed_to_its_end(client: Client) -> None:

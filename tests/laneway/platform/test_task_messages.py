@@ -12,7 +12,7 @@ from kombu.entity import Queue
 
 from laneway.platform.db.session import Database
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import Submission
+from laneway.platform.submission.transaction import Submission
 from laneway.platform.task_messages import REQUEST_HEADER, RETRIES_HEADER
 from laneway.transport.codec import HEADER_CHECKED
 from tests.fixtures.platform import Platform

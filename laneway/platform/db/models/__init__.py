@@ -10,6 +10,7 @@ from laneway.platform.db.models.outbound_webhooks import OutboundAttempt, Outbou
 from laneway.platform.db.models.queues import NamedLimitRow, QueueLimit
 from laneway.platform.db.models.samples import QueueSample
 from laneway.platform.db.models.schedules import ScheduleFiring, StoredSchedule
+from laneway.platform.db.models.submissions import MergedSubmission, SubmissionSlot, SupersededTask
 from laneway.platform.db.models.task_waits import TaskSignal, TaskWait
 from laneway.platform.db.models.tasks import (
     Alert,
@@ -38,6 +39,7 @@ __all__ = [
     "Id",
     "Installation",
     "JournalCursor",
+    "MergedSubmission",
     "NamedLimitRow",
     "OutboundAttempt",
     "OutboundDelivery",
@@ -48,6 +50,8 @@ __all__ = [
     "QueueSample",
     "ScheduleFiring",
     "StoredSchedule",
+    "SubmissionSlot",
+    "SupersededTask",
     "TaskAttempt",
     "TaskEvent",
     "TaskRun",

@@ -35,6 +35,12 @@ class TaskRun(Base):
             sqlite_where=text("finished_at IS NULL"),
             postgresql_where=text("finished_at IS NULL"),
         ),
+        Index(
+            "ix_task_runs_held",
+            "due_at",
+            sqlite_where=text("state = 'scheduled' AND published_at IS NULL"),
+            postgresql_where=text("state = 'scheduled' AND published_at IS NULL"),
+        ),
     )
 
     seq: Mapped[int] = mapped_column(Id, primary_key=True, autoincrement=True)

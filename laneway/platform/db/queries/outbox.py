@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, case, func
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries.held import HELD
 from laneway.platform.db.queries.task_runs import RELIED_ON
 from laneway.schemas.task import WAITING, TaskState
 
@@ -128,8 +129,12 @@ def mark_sent(session: Session, ids: Sequence[str], *, now: datetime) -> list[st
 
 
 def assume_sent(session: Session, queue: str, *, before: datetime) -> None:
-    """Take the rows that were accepted before this time out of the outbox: a later copy of it may have sent them."""
-    early = (TaskRun.queue == queue, TaskRun.state == TaskState.ACCEPTED, TaskRun.accepted_at <= before)
+    """Take the rows that were accepted before this time out of the outbox: a later copy of it may have sent them.
+
+    The same goes for held rows that were due before this time.
+    """
+    sent = or_(TaskRun.state == TaskState.ACCEPTED, and_(HELD, TaskRun.due_at <= before))
+    early = (TaskRun.queue == queue, sent, TaskRun.accepted_at <= before)
     published = func.coalesce(TaskRun.published_at, TaskRun.accepted_at)
     session.execute(update(TaskRun).where(*early).values(state=TaskState.PENDING, published_at=published))
 

@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_dict
 
 from laneway.platform.db.models import TaskAttempt, TaskRun
+from laneway.platform.db.queries.held import HELD
 from laneway.platform.errors import UnknownTask
 from laneway.schemas.task import SENT, UNFINISHED, WAITING, TaskState
 
@@ -179,9 +180,12 @@ def cancel_lost(session: Session, run: TaskRun, *, now: datetime) -> bool:
 
 
 def unfinished_before(session: Session, moment: datetime, *, after_seq: int, limit: int) -> Sequence[TaskRun]:
-    """Unfinished tasks in the order of submission: never sent, or last sent or started before `moment`."""
+    """Unfinished tasks in the order of submission: never sent, or last sent or started before `moment`.
+
+    Without those that the database holds until they are due.
+    """
     # The first condition is that of the partial index. Conditions on single states would lead SQLite to another index.
-    unfinished = and_(TaskRun.finished_at.is_(None), TaskRun.state != TaskState.ACCEPTED)
+    unfinished = and_(TaskRun.finished_at.is_(None), TaskRun.state != TaskState.ACCEPTED, ~HELD)
     moved_at = case((TaskRun.state == TaskState.PROCESSING, TaskRun.started_at), else_=TaskRun.published_at)
     before = or_(moved_at.is_(None), moved_at < moment)
     statement = select(TaskRun).where(unfinished, before, TaskRun.seq > after_seq).order_by(TaskRun.seq)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import event, insert, text
+from sqlalchemy.orm import Session
 
 from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
-from laneway.platform.db.queries import task_runs
+from laneway.platform.db.queries import held, task_runs
 from laneway.platform.db.queries.scan import scan
 from laneway.platform.db.queries.search import Filter
 from laneway.platform.db.session import Database
@@ -47,35 +49,44 @@ def plan_of(database: Database, statement: str, parameters: Any) -> str:
         return "\n".join(str(row) for row in connection.exec_driver_sql(explain + statement, parameters))
 
 
-def test_the_page_of_unfinished_tasks_is_read_from_their_index(long_history: Database) -> None:
+def read_and_explained(database: Database, read: Callable[[Session], Any]) -> tuple[Any, str]:
+    """What a query returns, and how the database executes it."""
     executed: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         executed.append((statement, parameters))
 
-    event.listen(long_history.engine, "before_cursor_execute", note)
-    with long_history.reading() as session:
-        page = task_runs.unfinished_before(session, clock.now(), after_seq=0, limit=500)
-    event.remove(long_history.engine, "before_cursor_execute", note)
+    event.listen(database.engine, "before_cursor_execute", note)
+    with database.reading() as session:
+        found = read(session)
+    event.remove(database.engine, "before_cursor_execute", note)
+    return found, plan_of(database, *executed[-1])
 
-    assert [run.id for run in page] == [f"waiting-{number}" for number in range(UNFINISHED)]
-    plan = plan_of(long_history, *executed[-1])
+
+def test_the_page_of_unfinished_tasks_is_read_from_their_index(long_history: Database) -> None:
+    def page(session: Session) -> Any:
+        return task_runs.unfinished_before(session, clock.now(), after_seq=0, limit=500)
+
+    found, plan = read_and_explained(long_history, page)
+
+    assert [run.id for run in found] == [f"waiting-{number}" for number in range(UNFINISHED)]
     assert "ix_task_runs_unfinished" in plan
     assert "Sort" not in plan
     assert "TEMP B-TREE" not in plan
 
 
 def test_a_search_of_the_newest_tasks_reads_no_index_of_what_most_tasks_have(long_history: Database) -> None:
-    executed: list[tuple[str, Any]] = []
+    def newest(session: Session) -> Any:
+        return scan(session, Filter(states=(TaskState.COMPLETED,)), before=None, limit=5)
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        executed.append((statement, parameters))
-
-    event.listen(long_history.engine, "before_cursor_execute", note)
-    with long_history.reading() as session:
-        found = scan(session, Filter(states=(TaskState.COMPLETED,)), before=None, limit=5)
-    event.remove(long_history.engine, "before_cursor_execute", note)
+    found, plan = read_and_explained(long_history, newest)
 
     assert [run.id for run in found.rows] == [f"ended-{ENDED - number}" for number in range(1, 6)]
-    plan = plan_of(long_history, *executed[-1])
     assert ("INTEGER PRIMARY KEY" if long_history.is_sqlite else "task_runs_pkey") in plan
+
+
+def test_held_tasks_that_are_due_are_read_from_their_index(long_history: Database) -> None:
+    found, plan = read_and_explained(long_history, lambda session: held.any_due(session, clock.now()))
+
+    assert not found
+    assert "ix_task_runs_held" in plan

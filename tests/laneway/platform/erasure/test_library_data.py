@@ -10,6 +10,7 @@ import pytest
 from laneway.platform.db.models import (
     Alert,
     Base,
+    MergedSubmission,
     OutboundAttempt,
     OutboundDelivery,
     PersonSession,
@@ -55,6 +56,10 @@ def step(name: str, mail: str) -> list[Base]:
     return task(name, TaskStep(task_id=name, name="s", result={"to": mail}, attempt=1, at=NOW))
 
 
+def merged(name: str, mail: str) -> list[Base]:
+    return task(name, MergedSubmission(id=f"for {mail}", task_id=name, fingerprint=""))
+
+
 def delivery(name: str, part: Base | None = None, *, error: str | None = None) -> list[Base]:
     sent = OutboundDelivery(
         id=name, endpoint_id="e", url="https://x.example/", event="x", state="completed", body="{}", error=error,
@@ -92,6 +97,7 @@ def output(name: str, mail: str) -> list[Base]:
         (attempt, "tasks"),
         (traceback, "tasks"),
         (step, "tasks"),
+        (merged, "tasks"),
         (answer, "outbound_webhooks"),
         (lambda name, mail: delivery(name, error=f"no {mail}"), "outbound_webhooks"),
         (signal, "workflows"),

@@ -17,11 +17,13 @@ from laneway.platform.db.session import Database
 from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations.dead_letters import DeadLetters
 from laneway.platform.operations.maintenance import Maintenance
+from laneway.platform.submission.acceptance import SubmitOptions
 from laneway.schemas.task import TaskState
 from tests.fixtures.copies import BrokerCopies, DatabaseCopies
 from tests.fixtures.databases import PostgresServer
 from tests.fixtures.platform import MovableClock, Platform
 from tests.fixtures.valkey import RunningValkey
+from tests.fixtures.waiting import wait_until
 from tests.laneway.platform.operations.lost_data import LATER, QUEUE, audit, maintenance, run, valkey
 
 __all__ = ["maintenance", "valkey"]
@@ -117,6 +119,24 @@ def test_a_task_that_had_not_reached_the_broker_at_the_copy_is_not_sent_twice(
 
     assert platform.places() == {waiting: MessageState.READY}
     assert (platform.state(done), platform.state(waiting)) == (TaskState.COMPLETED, TaskState.PENDING)
+
+
+def test_a_task_that_was_held_at_the_copy_is_not_sent_twice(
+    platform: Platform, databases: DatabaseCopies, maintenance: Maintenance, movable_clock: MovableClock
+) -> None:
+    payload, options = {"conversation_id": "c-1", "message": "Hello"}, SubmitOptions(debounce=0.01)
+    done = platform.tasks.submit("process_conversation_message_task", payload, options=options).task_id
+    copy = databases.make()
+    assert wait_until(maintenance.relay, seconds=5) == 1
+    assert run(platform) == done
+    databases.restore(copy)
+    movable_clock.forward(LATER)
+
+    platform.recorder.catch_up()
+    maintenance.relay()
+    maintenance.reconcile()
+
+    assert (platform.places(), platform.state(done)) == ({}, TaskState.COMPLETED)
 
 
 def test_messages_of_tasks_that_the_copy_does_not_know_get_rows(

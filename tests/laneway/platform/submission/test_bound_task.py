@@ -17,8 +17,9 @@ from laneway.engine import UniqueMode
 from laneway.platform.current import platform_for_this_context
 from laneway.platform.errors import Conflict, DuplicateTask, InvalidPayload, QueueFull, UnknownQueue, Unsupported
 from laneway.platform.queues import Priority
-from laneway.platform.registry import registry
-from laneway.platform.submission.task_options import InvalidOptions
+from laneway.platform.registry import BadTask, registry
+from laneway.platform.submission.invalid_options import InvalidOptions
+from laneway.schemas.choices import SubmitOutcome
 from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 
@@ -139,6 +140,27 @@ def test_a_repeat_with_the_same_id_is_the_first_task(platform: Platform) -> None
     assert not add.options(idempotency_key="an order / 7").submit(1).created
 
 
+def test_the_rules_of_a_key_are_options(platform: Platform) -> None:
+    debounced = add.options(debounce=timedelta(seconds=5), debounce_max=60, debounce_key="ada")
+    first = debounced.submit(1)
+    merged = asyncio.run(debounced.submit_async(2, note="late"))
+    many = debounced.submit_many([(3,), (4,)])
+
+    assert {handle.task_id for handle in (merged, *many)} == {first.task_id}
+    assert platform.row(first.task_id).payload["x"] == 4
+    add.options(key="bob").submit(1)
+    assert add.options(key="bob", if_busy="drop").submit(2).outcome is SubmitOutcome.DROPPED
+    assert add.options(throttle=60, key="eve").submit(1).created
+    assert not add.options(throttle=60, key="eve").submit(1).created
+
+
+def test_a_declaration_with_a_rule_needs_a_key_and_a_known_word() -> None:
+    with pytest.raises(BadTask, match="if_busy='newest' needs the ordering key"):
+        task(queue=QUEUE, if_busy="newest")(lambda: None)
+    with pytest.raises(BadTask, match="did you mean 'newest'"):
+        task(queue=QUEUE, key="url", if_busy="newst")(make_thumbnail.work)  # type: ignore[call-overload]
+
+
 def test_one_of_a_uniqueness_key_is_accepted(platform: Platform) -> None:
     unique = add.options(unique="report", unique_mode=UniqueMode.UNTIL_DONE)
     unique.submit(1)
@@ -153,6 +175,10 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "two times": ({"at": datetime(2030, 1, 1, tzinfo=UTC), "delay": 3}, "give delay or at, not both"),
     "an unknown priority": ({"priority": "urgent"}, "priority: "),
     "an id that is too long": ({"id": "x" * 156}, "id: String should have at most 155 characters"),
+    "an empty key": ({"key": ""}, "key: String should have at least 1 character"),
+    "a key that is too long": ({"key": "x" * 201}, "key: String should have at most 200 characters"),
+    "a key that is no text": ({"key": 7}, "key: Input should be a valid string"),
+    "an unknown word": ({"if_busy": "newst"}, "if_busy: "),
     "a tag of two words": ({"tags": ["two words"]}, "tags: String should match pattern"),
     "negative retries": ({"retries": -1}, "retries: Input should be greater than or equal to 0"),
 }

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from laneway.platform.errors import PermanentError, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, Completed, Outcome, Raised, Stopped
 from laneway.platform.queues import Priority
 from laneway.platform.registry import registry
+from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.submission.invalid_options import InvalidOptions
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform, task_id_of
@@ -250,6 +253,33 @@ def test_a_long_key_stays_the_same_through_a_retry_and_a_loss(platform: Platform
     platform.maintenance().reconcile()
 
     assert platform.places() == {ids[0]: MessageState.SCHEDULED, ids[1]: MessageState.HELD}
+
+
+def test_a_key_given_at_submit_orders_its_tasks_and_is_kept_by_retries(platform: Platform) -> None:
+    given = SubmitOptions(key="ada")
+    first = platform.tasks.submit("cleanup_old_data_task", {}, options=given).task_id
+    with platform.tasks.transaction() as transaction:
+        second = transaction.submit("cleanup_old_data_task", {}, options=given).task_id
+    other = platform.chore()
+
+    assert platform.places("maintenance") == {
+        first: MessageState.READY,
+        second: MessageState.HELD,
+        other: MessageState.READY,
+    }
+    assert platform.work("maintenance", outcome=Raised(ValueError("wrong"))) == first
+    platform.tasks.retry(first)
+    assert {found.stored.message.key for found in platform.messages("maintenance", MessageState.HELD)} == {"ada"}
+    assert platform.work("maintenance", outcome=Raised(ValueError("wrong"))) in (second, other)
+    assert platform.tasks.retry_many([platform.row(id) for id in (second, other)])[0] == 1
+    assert platform.row(first).key == platform.row(second).key == "ada"
+
+
+@pytest.mark.parametrize("key", ["", "a\x00b", 7])
+def test_a_key_that_is_no_text_is_refused(platform: Platform, key: Any) -> None:
+    with pytest.raises(InvalidOptions, match=r"cleanup_old_data_task .* key: give a text"):
+        platform.tasks.submit("cleanup_old_data_task", {}, options=SubmitOptions(key=key))
+    assert platform.rows() == []
 
 
 class Subject(Payload):

@@ -18,7 +18,7 @@ from laneway.platform.errors import BrokerUnavailable, Conflict, PlatformError, 
 from laneway.platform.registry import registry
 from laneway.platform.submission import outbox as outbox_module
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import Submission
+from laneway.platform.submission.transaction import Submission
 from laneway.schemas.task import TaskState
 from tests.fixtures.platform import MovableClock, Platform
 

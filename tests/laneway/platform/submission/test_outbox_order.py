@@ -21,7 +21,7 @@ from laneway.platform.errors import BrokerUnavailable, DatabaseUnavailable, Plat
 from laneway.platform.registry import registry
 from laneway.platform.submission import outbox as outbox_module
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import Submission, SubmissionTransaction
+from laneway.platform.submission.transaction import Submission, SubmissionTransaction
 from laneway.schemas.task import TaskState
 from tests.fixtures.platform import Platform
 

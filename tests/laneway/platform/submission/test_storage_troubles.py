@@ -18,7 +18,7 @@ from laneway.platform.errors import BrokerUnavailable, Conflict, PlatformError, 
 from laneway.platform.object_store import StorageUnavailable
 from laneway.platform.registry import registry
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import Submission
+from laneway.platform.submission.transaction import Submission
 from laneway.schemas.task import TaskState
 from tests.fixtures.waiting import wait_until
 from tests.laneway.platform.submission.test_stored_payloads import LARGE, TASK, MakeStored, Stored, make_stored

@@ -16,7 +16,7 @@ from laneway import task
 from laneway.platform.current import platform_for_this_context
 from laneway.platform.errors import BrokerUnavailable, Conflict, InvalidPayload, Unsupported
 from laneway.platform.registry import registry
-from laneway.platform.submission.task_options import InvalidOptions
+from laneway.platform.submission.invalid_options import InvalidOptions
 from laneway.platform.submission.user_session import OtherDatabase
 from laneway.schemas.task import TaskState
 from laneway.testing import run

@@ -16,7 +16,7 @@ from laneway.platform.execution.outcomes import AttemptResult, Raised
 from laneway.platform.registry import registry
 from laneway.platform.settings.tracing import TracingSettings
 from laneway.platform.submission.acceptance import SubmitOptions
-from laneway.platform.submission.outbox import Submission
+from laneway.platform.submission.transaction import Submission
 from laneway.platform.tracing.carrier import CARRIER
 from laneway.platform.tracing.spans import Spans
 from laneway.schemas.payload import EndedTask
