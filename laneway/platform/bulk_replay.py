@@ -23,7 +23,8 @@ from laneway.platform.queues import Priority
 from laneway.platform.queues import queues as declared
 from laneway.platform.registry import registry
 from laneway.platform.sealing import opened_payload
-from laneway.platform.submission.acceptance import SubmitOptions, key_of, ordering_key, spec_of, validated
+from laneway.platform.submission.acceptance import SubmitOptions, spec_of, validated
+from laneway.platform.submission.ordering_keys import key_of, ordering_key
 from laneway.platform.submission.outbox import Outbox
 from laneway.platform.submission.transaction import Submission
 from laneway.platform.task_control import check_kept, described
