@@ -77,6 +77,10 @@ COMMANDS: Final = {
         "laneway.cli.doctor",
         "Look for what is set up wrongly or does not work: settings, servers, workers, versions, clocks.",
     ),
+    "gate": (
+        "laneway.cli.gate",
+        "Before a roll-out: try this code on everything that waits, and say what would fail.",
+    ),
     "audit": ("laneway.cli.operations", "Count all tasks that were ever accepted, and name those that are missing."),
     "audit-log": (
         "laneway.cli.audit_log",

@@ -61,7 +61,7 @@ class UnknownQueues:
         if engine is not None:
             with self._broker.guarded():
                 names = [
-                    name for name in engine.queue_names() if name not in self._broker.queues and _is_task_queue(name)
+                    name for name in engine.queue_names() if name not in self._broker.queues and is_task_queue(name)
                 ]
                 stats = sorted(engine.stats(names) if names else (), key=_size, reverse=True)
                 found = [_describe(engine, each) for each in stats[:MOST_QUEUES] if _size(each)]
@@ -69,7 +69,7 @@ class UnknownQueues:
         return found
 
 
-def _is_task_queue(name: str) -> bool:
+def is_task_queue(name: str) -> bool:
     """False for the queues of Celery's remote control and events, which hold no tasks."""
     return not (name.endswith(".pidbox") or name.startswith("celeryev."))
 
