@@ -71,10 +71,8 @@ class Tasks:
                 for state in STATES:
                     self._try_state(engine, queue, state)
         for queue, number in self._foreign.items():
-            text = (
-                f"{number} messages in the queue {queue!r} were left out: neither the queue nor their tasks are ours."
-            )
-            self._report.notes.append(text)
+            what = f"{number} messages in the queue {queue!r}"
+            self._report.notes.append(f"{what} were left out: this code has neither the queue nor their tasks.")
 
     def _pages(self, which: ColumnElement[bool]) -> Iterator[int]:
         for page in unfinished.calls(self._database, which):

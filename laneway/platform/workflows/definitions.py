@@ -116,7 +116,7 @@ def _unknown_references(
 
 
 def step_problems(step: StepDefinition, handlers: Mapping[str, Handler]) -> Iterator[str]:
-    """Yield why a step cannot run: its queue or its handler does not exist, or the handler does not take its options."""
+    """Yield why a step cannot run: there is no such queue or handler, or the handler does not take its options."""
     if step.queue not in declared_queues:
         yield f"step {step.name!r}: there is no queue {step.queue!r}; there are {', '.join(declared_queues)}"
     if step.handler is not None:
