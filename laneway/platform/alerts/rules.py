@@ -80,6 +80,12 @@ RULES: Final = (
         "A paused queue goes on after `laneway queues resume {subject}`.",
     ),
     AlertRule(
+        kind="canary",
+        severity=Severity.SEVERE,
+        condition=conditions.late_canaries,
+        threshold="ALERT_CANARY_SECONDS",
+    ),
+    AlertRule(
         kind="no_worker",
         severity=Severity.SEVERE,
         condition=conditions.unserved_queues,
