@@ -16,6 +16,7 @@ from laneway.platform.operations.readiness import shared_name_problem
 from laneway.platform.probes import canaries
 from laneway.platform.schedules.watch import BEAT
 from laneway.platform.webhooks.endpoint_rules import alert_message
+from laneway.worker.stuck import TOOK_NONE
 
 START_BEAT: Final = (
     "Start Beat: `laneway up` starts it with the others, `celery -A laneway.platform.project beat` alone. "
@@ -205,6 +206,14 @@ def shared_worker_names(snapshot: Snapshot) -> Iterator[Problem]:
         shared = workers.shared_names(session, now=snapshot.now)
     for worker, number in shared.items():
         yield Problem(worker, shared_name_problem(worker, number).removesuffix("."))
+
+
+def stuck_workers(snapshot: Snapshot) -> Iterator[Problem]:
+    """Workers that took no work although some waited, and restarted themselves within the last hour."""
+    with snapshot.watched.database.reading() as session:
+        found = workers.stuck(session, beginning=TOOK_NONE, since=snapshot.hour_ago)
+    for worker in found[:MOST]:
+        yield Problem(worker.name, f"the worker {worker.name} {worker.ended}, and was restarted")
 
 
 def disabled_receivers(snapshot: Snapshot) -> Iterator[Problem]:

@@ -140,6 +140,14 @@ RULES: Final = (
     AlertRule(kind="stranded", severity=Severity.LOW, condition=conditions.stranded_messages),
     AlertRule(kind="unknown_queue", severity=Severity.LOW, condition=conditions.undeclared_queues),
     AlertRule(kind="worker_name", severity=Severity.LOW, condition=conditions.shared_worker_names),
+    AlertRule(
+        kind="stuck_worker",
+        severity=Severity.SEVERE,
+        condition=conditions.stuck_workers,
+        advice="Its running tasks were finished or returned to their queues. See in its log what it did before; if it "
+        "happens again, report it with that log.",
+        lasts=False,
+    ),
     AlertRule(kind=RECEIVER_DISABLED, severity=Severity.LOW, condition=conditions.disabled_receivers),
 )
 """The rules of the library."""
