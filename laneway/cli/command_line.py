@@ -81,6 +81,10 @@ COMMANDS: Final = {
         "laneway.cli.gate",
         "Before a roll-out: try this code on everything that waits, and say what would fail.",
     ),
+    "drill": (
+        "laneway.cli.drill",
+        "Disturb workers or a broker of its own on purpose, and say what became of numbered tasks.",
+    ),
     "audit": ("laneway.cli.operations", "Count all tasks that were ever accepted, and name those that are missing."),
     "audit-log": (
         "laneway.cli.audit_log",

@@ -68,3 +68,12 @@ class EndpointState(StrEnum):
 
     ENABLED = "enabled"
     DISABLED = "disabled"
+
+
+class Disturbance(StrEnum):
+    """What a drill does."""
+
+    KILL_WORKER = "kill-worker"
+    STOP_WORKER = "stop-worker"
+    RESTART_BROKER = "restart-broker"
+    PARTITION = "partition"

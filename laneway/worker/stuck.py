@@ -1,4 +1,4 @@
-"""What a worker that restarts itself says. It imports nothing of Celery, so that a process that is no worker may read it.
+"""What a worker that restarts itself says. It imports nothing of Celery: also a process that is no worker reads it.
 
 `laneway.transport.celery_worker` takes a process for a worker that has loaded Celery's modules for workers.
 """

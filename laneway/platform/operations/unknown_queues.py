@@ -26,6 +26,8 @@ PAGE: Final = 200
 """Messages of each state that are looked at for their age and the names of their tasks."""
 NAMES: Final = 5
 """Names of tasks that are listed for a queue."""
+DRILL_QUEUES: Final = "laneway-drill-"
+"""How the queue of a drill begins. The drill removes it."""
 LOOKED_AT: Final = (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED)
 
 
@@ -70,8 +72,8 @@ class UnknownQueues:
 
 
 def is_task_queue(name: str) -> bool:
-    """False for the queues of Celery's remote control and events, which hold no tasks."""
-    return not (name.endswith(".pidbox") or name.startswith("celeryev."))
+    """False for the queues of Celery's remote control and events, which hold no tasks, and for those of drills."""
+    return not (name.endswith(".pidbox") or name.startswith(("celeryev.", DRILL_QUEUES)))
 
 
 def _size(stats: QueueStats) -> int:
