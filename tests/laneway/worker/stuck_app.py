@@ -1,7 +1,7 @@
-"""`celery_app`, whose worker can be made stuck: while the file `STUCK_FILE` exists, its consumer does what `STUCK` says.
+"""`celery_app`, whose worker gets stuck while the file `STUCK_FILE` exists, in the way that `STUCK` says.
 
-`silent`: it asks the broker for nothing, as if its timer were lost. `full`: it believes that it has no room. `hangs`: its
-main loop does not turn.
+`silent`: it asks the broker for nothing, as if its timer were lost. `full`: it believes that it has no room.
+`hangs`: its main loop does not turn.
 """
 
 from __future__ import annotations
