@@ -105,7 +105,7 @@ def late_canaries(snapshot: Snapshot) -> Iterator[Problem]:
     """Queues whose canary has not ended for long. A paused queue is left out."""
     with snapshot.watched.database.reading() as session:
         readings = canaries.read(session, now=snapshot.now)
-    limit = snapshot.settings.canary_seconds
+    limit = snapshot.settings.late_canary
     for canary in readings:
         queue = snapshot.queues.get(canary.queue)
         if canary.overdue < limit or (queue is not None and queue.paused):

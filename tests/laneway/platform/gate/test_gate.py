@@ -20,7 +20,9 @@ from laneway.platform.queues import queues
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.schedules.firing import OPERATOR
 from laneway.platform.submission.acceptance import SubmitOptions
+from laneway.platform.workflows.definitions import checked_plan, parsed_definition
 from laneway.platform.workflows.handlers import Handler
+from laneway.platform.workflows.runs import StartOptions
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskState
 from tests.fixtures.emptied import ONE_DATABASE
@@ -153,16 +155,14 @@ def test_messages_without_a_row_are_tried_and_those_of_other_applications_are_le
 def test_the_steps_that_are_left_of_a_run_need_their_handlers(
     services: Services, look: Callable[[], GateReport], platform: Platform
 ) -> None:
-    from laneway.platform.workflows.definitions import checked_plan, parsed_definition
-
-    handler = Handler("gate.handle", lambda _call: {})
+    handler = Handler("gate-handle", lambda _call: {})
     steps = [{"name": "one", "handler": handler.name}, {"name": "two", "handler": handler.name, "after": ["one"]}]
     definition = parsed_definition("gated", {"name": "gated", "steps": steps})
     plan = checked_plan(definition, handlers={handler.name: handler}, inputs={})
-    services.workflows.start_plan(plan, {})
+    services.workflows.start_plan(plan, {}, options=StartOptions())
 
     finding = found(look(), Kind.WORKFLOW)
-    assert "step 'one': there is no handler 'gate.handle'" in finding.text
+    assert "step 'one': there is no handler 'gate-handle'" in finding.text
     services.workflow_handlers[handler.name] = handler
     report = look()
     assert report.findings == []

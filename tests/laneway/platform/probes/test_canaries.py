@@ -82,7 +82,8 @@ def test_a_canary_that_ran_says_how_long_it_took(
     platform: Platform, send: Callable[..., str], movable_clock: MovableClock
 ) -> None:
     id = send()
-    assert readings(platform)[QUEUE] == CanaryReading(QUEUE, None, None, readings(platform)[QUEUE].overdue, id)
+    waiting = readings(platform)[QUEUE]
+    assert (waiting.start, waiting.end, waiting.id) == (None, None, id)
     movable_clock.forward(40)
     assert 40 <= readings(platform)[QUEUE].overdue < 60
     with platform.database.transaction() as session:
@@ -159,11 +160,13 @@ def test_lists_and_statistics_leave_canaries_out_unless_they_are_asked_for(
         session.execute(update(TaskRun).values(state=TaskState.COMPLETED, finished_at=clock.now()))
         assert session.scalar(select(func.count()).select_from(TaskRun)) == 2
     window = services.statistics.window(3600)
-    assert [each.name for each in window.types] == ["process_conversation_message_task"]
+    assert [*window.types] == ["process_conversation_message_task"]
+    assert window.total.completed == 1
+    assert [*services.statistics.window(3600, name=CANARY).types] == [CANARY]
 
 
 def test_a_late_canary_is_an_alert_with_its_id_and_a_paused_queue_is_none(
-    platform: Platform, send: Callable[..., str], movable_clock: MovableClock
+    platform: Platform, services: Services, send: Callable[..., str], movable_clock: MovableClock
 ) -> None:
     alerts = alerts_of(platform)
     serve(platform, "first", *QUEUES)
@@ -182,7 +185,7 @@ def test_a_late_canary_is_an_alert_with_its_id_and_a_paused_queue_is_none(
         f"the canary of the queue {QUEUE!r} has not ended for 5 minutes (ALERT_CANARY_SECONDS is 300)"
     )
     assert f"`laneway why {id}`" in told
-    platform.engine.pause(QUEUE)
+    services.queue_limits.pause(QUEUE)
     assert message() is None
 
 
