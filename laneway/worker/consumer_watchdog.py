@@ -21,6 +21,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Thread, Timer
+from time import monotonic
 from typing import Any
 
 from celery.signals import worker_shutting_down
@@ -48,8 +49,7 @@ class ConsumerWatchdog:
         self._seen: tuple[float, int] = (-1.0, -1)
         self._checks = 0
         """For how many checks in a row the worker has taken nothing while work waits."""
-        self._turned = True
-        """Whether the main loop has turned since the last check."""
+        self._turned_at = monotonic()
         self._stopped = Event()
 
     def start(self) -> None:
@@ -61,8 +61,8 @@ class ConsumerWatchdog:
         self._stopped.set()
 
     def note_turn(self) -> None:
-        """Note that the main loop turns. Called by the loop itself."""
-        self._turned = True
+        """Note that the main loop turns. Called by the loop itself, every second."""
+        self._turned_at = monotonic()
 
     def check(self) -> None:
         """Restart the worker if it has taken nothing for long enough while work waits."""
@@ -72,7 +72,6 @@ class ConsumerWatchdog:
             self.stop()
             seconds = self._checks * CHECK_SECONDS
             self._restart(f"{TOOK_NONE} {waiting} waiting tasks for {seconds:.0f} s: {self._cause()}")
-        self._turned = False
 
     @property
     def _transport(self) -> Transport:
@@ -97,7 +96,7 @@ class ConsumerWatchdog:
         return ready + len(channel.pending)
 
     def _cause(self) -> str:
-        if not self._turned and self._consumer.hub is not None:
+        if self._consumer.hub is not None and monotonic() - self._turned_at > STUCK_SECONDS / 2:
             return "its main loop does not turn"
         if self._consumer.task_consumer.channel.qos.room <= 0:
             return f"it has no room, and {len(state.reserved_requests)} of {self._slots} slots are busy"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 from celery.signals import worker_ready
 
 from laneway.worker import consumer_watchdog
-from tests.laneway.worker.celery_app import add, app, mark, note
+from tests.laneway.worker import celery_app
 
-__all__ = ["add", "app", "mark", "note"]
+_tasks: Any = importlib.reload(celery_app)  # an app that no earlier test has closed
+app, mark, note = _tasks.app, _tasks.mark, _tasks.note
 
 consumer_watchdog.CHECK_SECONDS = 0.2
 consumer_watchdog.STUCK_SECONDS = 3.0
