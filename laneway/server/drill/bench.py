@@ -166,7 +166,8 @@ def bench(plan: Plan, load: Load, say: Say) -> Generator[Bench]:
 
 def _remove_queue(connection: Any, queue: str, say: Say) -> None:
     try:
-        connection.default_channel.exchange_delete(queue)
-        connection.transport.engine.delete(queue)
+        engine: Engine = connection.transport.engine
+        engine.delete(queue)
+        engine.runner.call("DEL", engine.keys.bindings(queue))
     except ERRORS as error:
         say(f"The queue {queue} of the drill is left: {error}. The broker deletes it an hour after its last use.")
