@@ -129,5 +129,12 @@ def _form(value: Any) -> str:
         return "null"
     if isinstance(value, list):
         return f"list of {len(cast('list[Any]', value))}"
-    names = {bool: "true or false", int: "whole number", float: "number", str: "text", dict: "object"}
-    return names.get(type(value), type(value).__name__)
+    names: dict[type[object], str] = {
+        bool: "true or false",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        dict: "object",
+    }
+    kind: type[object] = type(value)
+    return names.get(kind, kind.__name__)

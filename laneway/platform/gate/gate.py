@@ -11,6 +11,8 @@ The tables may be older than this code, so only columns are read that older vers
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
 
 from laneway.platform.db.queries import unfinished
@@ -46,7 +48,7 @@ class Gate:
         if unfinished.has_table(platform.database, "workflow_runs"):
             definitions, handlers = platform.workflow_definitions, platform.workflow_handlers
             WorkflowRuns(platform.database, definitions, handlers).try_all(report)
-        entries = self._app.conf.beat_schedule or {}
+        entries: dict[str, Any] = self._app.conf.beat_schedule or {}
         ScheduleEntries(platform.database, calls, entries, frozenset(self._app.tasks)).try_all(report)
         return report
 
