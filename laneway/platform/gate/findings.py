@@ -124,7 +124,7 @@ def form_of_payload(payload: dict[str, Any]) -> str:
     return ", ".join(fields + ([f"and {more} more"] if more > 0 else []))
 
 
-def _form(value: Any) -> str:
+def _form(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, list):
@@ -136,5 +136,4 @@ def _form(value: Any) -> str:
         str: "text",
         dict: "object",
     }
-    kind: type[object] = type(value)
-    return names.get(kind, kind.__name__)
+    return names.get(type(value), type(value).__name__)
