@@ -16,8 +16,10 @@ ALERTS_TASK: Final = "laneway.alerts"
 CLEANUP_TASK: Final = "laneway.cleanup"
 CANARY: Final = "laneway.canary"
 """A small task that is sent through each queue. Lists and statistics leave it out unless they ask for it by name."""
-CANARY_EXPIRES: Final = 3600
-"""Seconds after which a canary that has not started is given up. The next one takes its place."""
+CANARY_EXPIRES: Final = 1800
+"""Seconds after which a canary that has not started is given up, for the next one. It is less than
+TASK_HAND_ON_SECONDS, so that older workers, which do not know canaries, make no dead letters of them.
+"""
 SPREAD: Final = 0.5
 """The canaries of all queues come within this part of the interval, and not at the same moment."""
 
