@@ -83,7 +83,7 @@ COMMANDS: Final = {
     ),
     "drill": (
         "laneway.cli.drill",
-        "Disturb workers or a broker of its own on purpose, and say what became of numbered tasks.",
+        "Disturb workers or a broker on purpose, and say what became of numbered tasks.",
     ),
     "audit": ("laneway.cli.operations", "Count all tasks that were ever accepted, and name those that are missing."),
     "audit-log": (
