@@ -81,6 +81,12 @@ class ConsumerWatchdog:
     def _slots(self) -> int:
         return int(getattr(self._consumer.pool, "num_processes", 0) or 0)
 
+    @property
+    def _busy(self) -> int:
+        """How many tasks the worker holds: Celery forgets those of a lost connection, whose messages are retained."""
+        retained = self._transport.lease_keeper.retained_count
+        return max(len(state.active_requests), len(state.reserved_requests) + retained)
+
     def _untaken(self) -> int:
         """How many tasks wait although the worker could take one; 0: it takes work, is busy, or is not connected."""
         task_consumer = self._consumer.task_consumer
@@ -89,7 +95,7 @@ class ConsumerWatchdog:
         channel = task_consumer.channel
         seen = (channel.next_fetch_at, sum(state.total_count.values()))
         has_moved, self._seen = seen != self._seen, seen
-        if has_moved or len(state.reserved_requests) >= self._slots:
+        if has_moved or self._busy >= self._slots:
             return 0
         queues = [queue.name for queue in task_consumer.queues]
         ready = sum(stats.ready for stats in self._transport.engine.stats(queues) if not stats.paused)
@@ -99,7 +105,7 @@ class ConsumerWatchdog:
         if self._consumer.hub is not None and monotonic() - self._turned_at > STUCK_SECONDS / 2:
             return "its main loop does not turn"
         if self._consumer.task_consumer.channel.qos.room <= 0:
-            return f"it has no room, and {len(state.reserved_requests)} of {self._slots} slots are busy"
+            return f"it has no room, and {self._busy} of {self._slots} slots are busy"
         return "it does not ask the broker"
 
     def _run(self) -> None:
