@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from laneway.engine import Engine
+from tests.fixtures.valkey import RunningValkey
 from tests.fixtures.waiting import wait_until
-from tests.laneway.worker.workers import Start, Worker
+from tests.laneway.worker.workers import Start, Worker, cut
 from tests.laneway.worker.workers import app as app
 from tests.laneway.worker.workers import broker as broker
 from tests.laneway.worker.workers import start as start
@@ -100,7 +101,7 @@ def test_a_worker_whose_main_loop_hangs_exits(app: Any, start: Start, stuck_file
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_a_worker_whose_slots_are_busy_with_long_tasks_is_left_alone(
-    app: Any, start: Start, broker: Engine, tmp_path: Path, pool: str
+    app: Any, start: Start, broker: Engine, valkey: RunningValkey, tmp_path: Path, pool: str
 ) -> None:
     worker = start(pool, *(() if pool == "solo" else ("-c", "2")), "--prefetch-multiplier", "1").wait_until_ready()
     slots = 1 if pool == "solo" else 2
@@ -108,6 +109,8 @@ def test_a_worker_whose_slots_are_busy_with_long_tasks_is_left_alone(
         app.note.apply_async((str(tmp_path), f"long{number}", 2.5 * PATIENCE))
     wait_until(lambda: len(list(tmp_path.glob("long*"))) == slots, seconds=20)
     assert broker.stats(["celery"])[0].ready > 0, "something waits all the time"
+    if pool == "prefork":  # Celery forgets its requests at a lost connection; they run on
+        cut(valkey)
 
     ended: Callable[[], int] = lambda: sum("end" in path.read_text() for path in tmp_path.glob("long*"))  # noqa: E731
     wait_until(lambda: ended() >= slots, seconds=40)
