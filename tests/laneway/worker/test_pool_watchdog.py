@@ -16,6 +16,7 @@ from laneway.engine import Engine, Limits
 from tests.fixtures.valkey import RunningValkey
 from tests.fixtures.waiting import wait_until
 from tests.laneway.worker.test_celery import Start, Worker, app, broker, start
+from tests.laneway.worker.workers import cut
 
 __all__ = ["app", "broker", "start"]
 KILLS = 150
