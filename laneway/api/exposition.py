@@ -25,6 +25,7 @@ from laneway.platform.metrics.readings import (
     Readings,
     TaskReading,
 )
+from laneway.platform.probes.canaries import CanaryReading
 from laneway.platform.queues import queues as declared
 
 CONTENT_TYPE: Final = openmetrics.CONTENT_TYPE_LATEST
@@ -59,6 +60,9 @@ DEFINITIONS: Final = (
     Definition("laneway_task_running_seconds", "histogram", TASK, "From the start of an attempt to its end"),
     Definition("laneway_outbox_tasks", "gauge", QUEUE, "Accepted tasks that the broker does not have yet"),
     Definition("laneway_outbox_oldest_seconds", "gauge", (), "Age of the first task in the outbox"),
+    Definition("laneway_canary_start_seconds", "gauge", QUEUE, "From the submission of the last canary to its start"),
+    Definition("laneway_canary_end_seconds", "gauge", QUEUE, "From the submission of the last canary to its end"),
+    Definition("laneway_canary_overdue_seconds", "gauge", QUEUE, "Age of the first canary that has not ended"),
     Definition("laneway_workers", "gauge", (), "Live workers"),
     Definition("laneway_worker_up", "gauge", ("worker",), "1 for a worker that lives, 0 for one that is silent"),
     Definition("laneway_broker_up", "gauge", (), "1 if the broker answered"),
@@ -160,8 +164,18 @@ class PlatformCollector(Collector):
             self._add("laneway_queue_tasks", database.dead.get(queue, 0), queue, lane, "dead")
             self._add("laneway_queue_workers", database.serving.get(queue, 0), queue, lane)
             self._add("laneway_outbox_tasks", database.outbox.get(queue, 0), queue, lane)
+        for canary in database.canaries:
+            self._add_canary(canary)
         for worker, is_up in database.workers.items():
             self._add("laneway_worker_up", is_up, worker)
+
+    def _add_canary(self, canary: CanaryReading) -> None:
+        labels = canary.queue, str(declared[canary.queue])
+        if canary.start is not None:
+            self._add("laneway_canary_start_seconds", canary.start, *labels)
+        if canary.end is not None:
+            self._add("laneway_canary_end_seconds", canary.end, *labels)
+        self._add("laneway_canary_overdue_seconds", canary.overdue, *labels)
 
 
 def _family(definition: Definition) -> Metric:

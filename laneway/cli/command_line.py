@@ -87,6 +87,14 @@ COMMANDS: Final = {
         "laneway.cli.doctor",
         "Look for what is set up wrongly or does not work: settings, servers, workers, versions, clocks.",
     ),
+    "gate": (
+        "laneway.cli.gate",
+        "Before a roll-out: try this code on everything that waits, and say what would fail.",
+    ),
+    "drill": (
+        "laneway.cli.drill",
+        "Disturb workers or a broker on purpose, and say what became of numbered tasks.",
+    ),
     "audit": ("laneway.cli.operations", "Count all tasks that were ever accepted, and name those that are missing."),
     "audit-log": (
         "laneway.cli.audit_log",

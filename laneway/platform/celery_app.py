@@ -18,6 +18,7 @@ from laneway._masking import masked
 from laneway.installation import install
 from laneway.platform.errors import ConfigError
 from laneway.platform.importing import import_module
+from laneway.platform.library_schedules import canary_schedules
 from laneway.platform.logging import configure_logging, logger
 from laneway.platform.queues import LANE_CLASSES, queues
 from laneway.platform.registry import registry
@@ -32,8 +33,8 @@ from laneway.worker.masking import mask_settings
 
 log = logger(__name__)
 
-WORKER_MODULES: Final = ("laneway.platform.execution.worker_signals",)
-"""Modules that a worker imports in addition to the tasks."""
+WORKER_MODULES: Final = ("laneway.platform.execution.worker_signals", "laneway.platform.probes.canary_task")
+"""Modules that a worker imports in addition to the tasks of the application."""
 TASK_MODULES: Final = "The list of task modules"
 PRIORITY_STEPS: Final = (0, 3, 6, 9)
 """Priorities in kombu's Redis transport, where 0 goes first."""
@@ -73,7 +74,8 @@ def configure_celery(
     declared = _declarations[app] = _Declarations(tuple(tasks), tuple(schedules), named_by, settings)
     own_serializers = _own_serializers(app)
     own_routes, own_schedule = _as_routes(app.conf.task_routes), dict(app.conf.beat_schedule or {})
-    app.conf.update(_broker(settings), **_tasks(settings), **_beat(declared.schedules))
+    entries = (*declared.schedules, *canary_schedules(settings.probes.canary_seconds))
+    app.conf.update(_broker(settings), **_tasks(settings), **_beat(entries))
     app.conf.update(own_serializers)
     app.conf.task_routes = (_routes(app, settings), *own_routes)
     app.conf.beat_schedule = own_schedule | app.conf.beat_schedule

@@ -114,3 +114,17 @@ class EventKindName(StrEnum):
     DISCARDED = "discarded"
     RESTORED = "restored"
     FORGET = "forget"
+    REPLACED = "replaced"
+    REPLACES = "replaces"
+    SUPERSEDED = "superseded"
+    PRIORITY_CHANGED = "priority changed"
+    REPLAYED = "replayed"
+
+
+class Disturbance(StrEnum):
+    """What a drill does."""
+
+    KILL_WORKER = "kill-worker"
+    STOP_WORKER = "stop-worker"
+    RESTART_BROKER = "restart-broker"
+    PARTITION = "partition"

@@ -9,6 +9,11 @@ import httpx
 import psutil
 import pytest
 
+from laneway.platform import clock
+from laneway.platform.library_schedules import canary_key, canary_schedules
+from laneway.platform.probes.canaries import read
+from laneway.platform.schedules.keeping import keep
+from laneway.schemas.task import TaskState
 from tests.fixtures.site import START_SECONDS, Node, Site
 from tests.fixtures.valkey import free_port
 from tests.fixtures.waiting import wait_until
@@ -134,3 +139,17 @@ def test_beat_is_ready_with_the_lock_and_while_it_waits_for_it_and_lives_while_i
     assert dead["problems"][0].startswith("Its main loop has not turned for ")
     hang.unlink()
     first.until("/health/live", 200)
+
+
+def test_a_canary_passes_through_the_queue_of_a_worker_and_says_how_long_it_took(site: Site) -> None:
+    keep(site.services.database, {entry.key: entry.as_celery() for entry in canary_schedules(60)})
+    site.worker("canaries", queues="analytics")
+
+    id = site.services.schedules.run(canary_key("analytics"))
+
+    assert site.until(id).state == TaskState.COMPLETED
+    with site.services.database.reading() as session:
+        found = next(each for each in read(session, now=clock.now()) if each.queue == "analytics")
+    assert found.start is not None
+    assert found.end is not None
+    assert (0 <= found.start <= found.end < SOON, found.overdue) == (True, 0.0)

@@ -13,8 +13,10 @@ from typing import Final, NamedTuple
 from laneway.platform.alerts.snapshot import Snapshot
 from laneway.platform.db.queries import outbound_webhooks, trouble, workers
 from laneway.platform.operations.readiness import shared_name_problem
+from laneway.platform.probes import canaries
 from laneway.platform.schedules.watch import BEAT
 from laneway.platform.webhooks.endpoint_rules import alert_message
+from laneway.worker.stuck import TOOK_NONE
 
 START_BEAT: Final = (
     "Start Beat: `laneway up` starts it with the others, `celery -A laneway.platform.project beat` alone. "
@@ -23,6 +25,10 @@ START_BEAT: Final = (
 MEND_ENTRY: Final = (
     "Beat works. Mend what the reason names: make room in a full queue, or correct the entry. "
     "It is sent when it is due next."
+)
+CANARY_ADVICE: Final = (
+    "Any task of the queue takes as long. See why it waits: `laneway why {id}`. If workers serve the queue and run "
+    "nothing (`laneway workers`), see their logs, and start them again."
 )
 MOST: Final = 100
 """At most this many problems of one rule become alerts."""
@@ -93,6 +99,19 @@ def unserved_queues(snapshot: Snapshot) -> list[Problem] | None:
         for name, queue in snapshot.queues.items()
         if queue.pending and not queue.workers
     ]
+
+
+def late_canaries(snapshot: Snapshot) -> Iterator[Problem]:
+    """Queues whose canary has not ended for long. A paused queue is left out."""
+    with snapshot.watched.database.reading() as session:
+        readings = canaries.read(session, now=snapshot.now)
+    limit = snapshot.settings.late_canary
+    for canary in readings:
+        queue = snapshot.queues.get(canary.queue)
+        if canary.overdue < limit or (queue is not None and queue.paused):
+            continue
+        text = f"the canary of the queue {canary.queue!r} has not ended for {_in_words(canary.overdue)}"
+        yield Problem(canary.queue, f"{text} (ALERT_CANARY_SECONDS is {limit:g})", CANARY_ADVICE.format(id=canary.id))
 
 
 def growing_dead_letters(snapshot: Snapshot) -> Iterator[Problem]:
@@ -187,6 +206,14 @@ def shared_worker_names(snapshot: Snapshot) -> Iterator[Problem]:
         shared = workers.shared_names(session, now=snapshot.now)
     for worker, number in shared.items():
         yield Problem(worker, shared_name_problem(worker, number).removesuffix("."))
+
+
+def stuck_workers(snapshot: Snapshot) -> Iterator[Problem]:
+    """Workers that took no work although some waited, and restarted themselves within the last hour."""
+    with snapshot.watched.database.reading() as session:
+        found = workers.stuck(session, beginning=TOOK_NONE, since=snapshot.hour_ago)
+    for worker in found[:MOST]:
+        yield Problem(worker.name, f"the worker {worker.name} {worker.ended}, and was restarted")
 
 
 def disabled_receivers(snapshot: Snapshot) -> Iterator[Problem]:

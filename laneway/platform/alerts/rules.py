@@ -80,6 +80,12 @@ RULES: Final = (
         "A paused queue goes on after `laneway queues resume {subject}`.",
     ),
     AlertRule(
+        kind="canary",
+        severity=Severity.SEVERE,
+        condition=conditions.late_canaries,
+        threshold="ALERT_CANARY_SECONDS",
+    ),
+    AlertRule(
         kind="no_worker",
         severity=Severity.SEVERE,
         condition=conditions.unserved_queues,
@@ -134,6 +140,14 @@ RULES: Final = (
     AlertRule(kind="stranded", severity=Severity.LOW, condition=conditions.stranded_messages),
     AlertRule(kind="unknown_queue", severity=Severity.LOW, condition=conditions.undeclared_queues),
     AlertRule(kind="worker_name", severity=Severity.LOW, condition=conditions.shared_worker_names),
+    AlertRule(
+        kind="stuck_worker",
+        severity=Severity.SEVERE,
+        condition=conditions.stuck_workers,
+        advice="Its running tasks were finished or returned to their queues. See in its log what it did before; if it "
+        "happens again, report it with that log.",
+        lasts=False,
+    ),
     AlertRule(kind=RECEIVER_DISABLED, severity=Severity.LOW, condition=conditions.disabled_receivers),
 )
 """The rules of the library."""

@@ -23,6 +23,7 @@ from laneway.platform.logging import logger
 from laneway.platform.operations.installation import ForeignBroker
 from laneway.platform.operations.maintenance import Maintenance
 from laneway.platform.platform import Platform
+from laneway.worker.stuck import on_stuck
 
 log = logger(__name__)
 
@@ -67,6 +68,7 @@ def start_maintenance(sender: Any, **_: Any) -> None:
         data_folder=platform.settings.storage.folder,
     )
     _running_maintenance.append(maintenance)
+    on_stuck.append(maintenance.note_stuck)
     maintenance.start()
 
 
@@ -92,6 +94,7 @@ def stop_loops(**_: Any) -> None:
 @worker_shutdown.connect
 def stop_maintenance(**_: Any) -> None:
     """Stop the maintenance threads and remove the worker from the list of live workers."""
+    on_stuck.clear()
     while _running_maintenance:
         _running_maintenance.pop().stop()
     tracing.stop()

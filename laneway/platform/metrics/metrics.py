@@ -28,6 +28,7 @@ from laneway.platform.logging import logger
 from laneway.platform.metrics.queue_flow import QueueFlow
 from laneway.platform.metrics.readings import BrokerReading, DatabaseReading, QueueReading, Readings
 from laneway.platform.metrics.task_counts import tasks_of
+from laneway.platform.probes import canaries
 from laneway.platform.queues import Lane
 from laneway.platform.queues import queues as declared
 from laneway.schemas.task import TaskState
@@ -123,6 +124,7 @@ class Metrics:
             latency = perf_counter() - began
             known = [worker.name for worker in workers.listing(session, limit=MAX_WORKERS)]
             outbox = repository.outbox(session, limit=COUNTED)
+            canary_readings = canaries.read(session, now=now)
             dead = repository.dead_letters(session, list(declared), limit=COUNTED)
         first = min((first for _, first in outbox.values()), default=now)
         return DatabaseReading(
@@ -133,6 +135,7 @@ class Metrics:
             serving={queue: sum(queue in served for _, served in alive) for queue in declared},
             workers=_named([name for name, _ in alive], known),
             live_workers=len(alive),
+            canaries=canary_readings,
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from laneway.platform.probes.canaries import CanaryReading
+
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
@@ -76,6 +78,7 @@ class DatabaseReading:
     serving: Mapping[str, int]
     workers: Mapping[str, bool]
     live_workers: int
+    canaries: Sequence[CanaryReading] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ for example on the default port, notices it before it records or changes anythin
 from __future__ import annotations
 
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from laneway.platform import clock
 from laneway.platform.broker import Broker
@@ -90,3 +90,18 @@ class Installation:
             return
         if owner != own:
             raise ForeignBroker(self._broker_address, owner, own)
+
+    def refuse_foreign_broker(self) -> None:
+        """As `check_broker`, but mark nothing: raise ForeignBroker if another installation has marked the broker.
+
+        Raises BrokerUnavailable, DatabaseUnavailable.
+        """
+        engine = self._broker.engine
+        with self._database.reading() as session:
+            own = repository.find_id(session)
+        if engine is None or own is None:
+            return
+        with self._broker.guarded():
+            owner: Any = engine.runner.call("GET", engine.keys.owner())
+        if owner is not None and owner != own.encode():
+            raise ForeignBroker(self._broker_address, owner.decode(errors="replace"), own)

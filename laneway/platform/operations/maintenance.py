@@ -183,6 +183,11 @@ class Maintenance:
         with self._database.transaction() as session:
             workers.leave(session, self._id)
 
+    def note_stuck(self, reason: str) -> None:
+        """Store why this worker restarts itself, for the alert and for the attempts that it may lose."""
+        with limit_waits(WAIT_SECONDS), self._database.transaction() as session:
+            workers.note_stuck(session, self._id, how=reason)
+
     def compare(self) -> int:
         """Restore the limits and send again the tasks that the broker lost, if this worker holds the lease for it.
 

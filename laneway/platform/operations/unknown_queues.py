@@ -26,6 +26,8 @@ PAGE: Final = 200
 """Messages of each state that are looked at for their age and the names of their tasks."""
 NAMES: Final = 5
 """Names of tasks that are listed for a queue."""
+DRILL_QUEUES: Final = "laneway-drill-"
+"""How the queue of a drill begins. The drill removes it."""
 LOOKED_AT: Final = (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, MessageState.LEASED)
 
 
@@ -61,7 +63,7 @@ class UnknownQueues:
         if engine is not None:
             with self._broker.guarded():
                 names = [
-                    name for name in engine.queue_names() if name not in self._broker.queues and _is_task_queue(name)
+                    name for name in engine.queue_names() if name not in self._broker.queues and is_task_queue(name)
                 ]
                 stats = sorted(engine.stats(names) if names else (), key=_size, reverse=True)
                 found = [_describe(engine, each) for each in stats[:MOST_QUEUES] if _size(each)]
@@ -69,9 +71,9 @@ class UnknownQueues:
         return found
 
 
-def _is_task_queue(name: str) -> bool:
-    """False for the queues of Celery's remote control and events, which hold no tasks."""
-    return not (name.endswith(".pidbox") or name.startswith("celeryev."))
+def is_task_queue(name: str) -> bool:
+    """False for the queues of Celery's remote control and events, which hold no tasks, and for those of drills."""
+    return not (name.endswith(".pidbox") or name.startswith(("celeryev.", DRILL_QUEUES)))
 
 
 def _size(stats: QueueStats) -> int:

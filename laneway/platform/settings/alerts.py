@@ -60,6 +60,9 @@ class AlertSettings(Group):
     disk_free: float = Field(10, alias="ALERT_DISK_FREE_PERCENT", ge=0, lt=100)
     """The percentage of free space on the disk of `DATA_DIR` below which an alert opens."""
 
+    late_canary: float = Field(300, alias="ALERT_CANARY_SECONDS", ge=10)
+    """The seconds that the canary of a queue may take, from its submission to its end (`CANARY_SECONDS`)."""
+
     @field_validator("receivers", "severities", mode="before")
     @classmethod
     def _read_json(cls, value: object) -> object:

@@ -113,10 +113,15 @@ def _unknown_references(
     if definition.input is not None and definition.input not in inputs:
         yield f"input: there is no type {definition.input!r}; there are {', '.join(sorted(inputs))}"
     for step in definition.steps:
-        if step.queue not in declared_queues:
-            yield f"step {step.name!r}: there is no queue {step.queue!r}; there are {', '.join(declared_queues)}"
-        if step.handler is not None:
-            yield from _handler_problems(step, step.handler, handlers)
+        yield from step_problems(step, handlers)
+
+
+def step_problems(step: StepDefinition, handlers: Mapping[str, Handler]) -> Iterator[str]:
+    """Yield why a step cannot run: there is no such queue or handler, or the handler does not take its options."""
+    if step.queue not in declared_queues:
+        yield f"step {step.name!r}: there is no queue {step.queue!r}; there are {', '.join(declared_queues)}"
+    if step.handler is not None:
+        yield from _handler_problems(step, step.handler, handlers)
 
 
 def _handler_problems(step: StepDefinition, name: str, handlers: Mapping[str, Handler]) -> Iterator[str]:

@@ -166,9 +166,9 @@ def test_the_library_makes_the_celery_app(tmp_path: Path) -> None:
     ran = start(tmp_path, "python", "-c", SHOW)
 
     assert ran.output == (
-        "laneway.platform.project:celery_app shop ['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.cleanup', "
-        "'tell_about_alerts'] "
-        "['laneway.alerts', 'laneway.cleanup'] ['default']\n"
+        "laneway.platform.project:celery_app shop ['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.canary', "
+        "'laneway.cleanup', 'tell_about_alerts'] "
+        "['laneway.alerts', 'laneway.canary.default', 'laneway.cleanup'] ['default']\n"
     )
 
 
@@ -181,8 +181,9 @@ def test_a_celery_app_of_the_project_is_configured_and_keeps_its_tasks(tmp_path:
 
     assert ran.output == (
         "laneway.platform.project:celery_app shop "
-        "['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.cleanup', 'shop.plain', 'tell_about_alerts'] "
-        "['laneway.alerts', 'laneway.cleanup', 'own'] ['default']\n"
+        "['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.canary', 'laneway.cleanup', 'shop.plain', "
+        "'tell_about_alerts'] "
+        "['laneway.alerts', 'laneway.canary.default', 'laneway.cleanup', 'own'] ['default']\n"
     )
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import psutil
 import pytest
-import redis
 
 from laneway.engine import Engine, Limits
 from tests.fixtures.valkey import RunningValkey
 from tests.fixtures.waiting import wait_until
 from tests.laneway.worker.test_celery import Start, Worker, app, broker, start
+from tests.laneway.worker.workers import cut
 
 __all__ = ["app", "broker", "start"]
 KILLS = 150
@@ -34,14 +34,6 @@ def send(process: psutil.Process, number: signal.Signals) -> bool:
     except psutil.NoSuchProcess:
         return False
     return True
-
-
-def cut(valkey: RunningValkey) -> None:
-    """Close all connections to the server."""
-    with redis.Redis(port=valkey.port) as client:
-        raw: Any = client
-        raw.client_kill_filter(_type="normal", skipme=True)
-        raw.client_kill_filter(_type="pubsub")
 
 
 def test_no_task_is_lost_when_pool_processes_are_killed_by_the_hundred(

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from celery import _state
 from kombu import pools
 
 from laneway.engine import Engine
 from tests.fixtures.ending import end_group
 from tests.fixtures.forked import start_process
-from tests.fixtures.valkey import RedisUrls
+from tests.fixtures.valkey import RedisUrls, RunningValkey
 
 ROOT = Path(__file__).parents[3]
 DEFAULT_APP = "tests.laneway.worker.celery_app"
@@ -112,3 +113,11 @@ def wait_for(check: Callable[[], bool], *, seconds: float = 30) -> None:
                 raise
         assert time.monotonic() < deadline, f"did not happen in {seconds} s"
         time.sleep(0.05)
+
+
+def cut(valkey: RunningValkey) -> None:
+    """Close all connections to the server."""
+    with redis.Redis(port=valkey.port) as client:
+        raw: Any = client
+        raw.client_kill_filter(_type="normal", skipme=True)
+        raw.client_kill_filter(_type="pubsub")

@@ -6,6 +6,7 @@ from weakref import WeakSet
 
 reserved_requests: WeakSet[Any]
 active_requests: WeakSet[Any]
+total_count: dict[str, int]
 should_stop: int | bool | None
 should_terminate: int | bool | None
 

@@ -14,13 +14,14 @@ from laneway.platform.access.bounds import tenant_prefix
 from laneway.platform.access.caller import Caller, current_caller
 from laneway.platform.db.models import TaskRun, TaskTag
 from laneway.platform.db.queries.event_marks import note_deletion
+from laneway.platform.library_schedules import CANARY
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Selects tasks that the caller may see; a field that is not set selects all.
+    """Selects tasks that the caller may see; a field that is not set selects all, without canaries.
 
     `states` are those that are shown (`history.task_views.display_state`): a scheduled task that is due is pending.
     `name` also finds the tasks that have another name of the same task (`TaskSpec.aliases`). `since` and `until` limit
@@ -63,6 +64,7 @@ class Filter:
         if self.tag is not None:
             found.append(exists().where(TaskTag.task_id == TaskRun.id, TaskTag.tag == self.tag))
         found += self._texts()
+        found += [] if names or self.ids else [TaskRun.name != CANARY]
         found += self._times()
         found += bounds_of(current_caller())
         if self.trashed is not None:

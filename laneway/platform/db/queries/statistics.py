@@ -21,6 +21,7 @@ from laneway.platform.db.queries.durations import (
     select_measures,
     within,
 )
+from laneway.platform.library_schedules import CANARY
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
 
@@ -35,7 +36,7 @@ class GroupBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EndedFilter:
-    """Tasks that ended in the period; `queue`, `name`: only tasks of that queue or name."""
+    """Tasks that ended in the period, without canaries; `queue`, `name`: only tasks of that queue or name."""
 
     period: Period
     queue: str | None = None
@@ -46,6 +47,7 @@ class EndedFilter:
         clauses = [within(TaskRun.finished_at, self.period)]
         clauses += [TaskRun.queue == self.queue] if self.queue is not None else []
         clauses += [TaskRun.name.in_(registry.names_of(self.name))] if self.name is not None else []
+        clauses += [TaskRun.name != CANARY] if self.name is None else []
         return and_(*clauses)
 
 

@@ -16,6 +16,9 @@ from laneway.schemas.task import TaskState
 ALIVE = timedelta(seconds=20)
 """A worker counts as alive for this long after its last report."""
 
+MAX_ENDED = 100
+"""Characters of how a worker ended."""
+
 
 def report(
     session: Session,
@@ -66,14 +69,28 @@ def _forgive_silence(session: Session, id: str, *, now: datetime) -> None:
 
 
 def leave(session: Session, id: str) -> None:
-    """Delete a worker that has stopped."""
-    session.execute(delete(Worker).where(Worker.id == id))
+    """Delete a worker that has stopped. One that was restarted because it was stuck stays, and says why."""
+    session.execute(delete(Worker).where(Worker.id == id, Worker.ended.is_(None)))
+
+
+def note_stuck(session: Session, id: str, *, how: str) -> None:
+    """Store why a worker restarts itself."""
+    session.execute(update(Worker).where(Worker.id == id).values(ended=how[:MAX_ENDED]))
+
+
+def stuck(session: Session, *, beginning: str, since: datetime) -> Sequence[Worker]:
+    """The workers that have restarted themselves since a time. `beginning`: of what they say."""
+    told = Worker.ended.startswith(beginning, autoescape=True)
+    return session.scalars(select(Worker).where(told, Worker.seen_at > since).order_by(Worker.seen_at)).all()
 
 
 def note_end(session: Session, name: str, *, how: str) -> None:
-    """Store how the worker of this name that started last has ended: its supervisor saw it."""
+    """Store how the worker of this name that started last has ended: its supervisor saw it.
+
+    What the worker has said itself stays.
+    """
     last = select(Worker.id).where(Worker.name == name).order_by(Worker.started_at.desc()).limit(1).scalar_subquery()
-    session.execute(update(Worker).where(Worker.id == last).values(ended=how))
+    session.execute(update(Worker).where(Worker.id == last, Worker.ended.is_(None)).values(ended=how))
 
 
 def how_ended(session: Session, name: str, *, since: datetime) -> str:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 
 _FUNCTION = """
 CREATE FUNCTION laneway_announce_events() RETURNS trigger LANGUAGE plpgsql AS $$

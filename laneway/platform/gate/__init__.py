@@ -1,0 +1,1 @@
+"""`laneway gate`: what would fail if this code took over what waits."""
