@@ -119,6 +119,7 @@ class EventKindName(StrEnum):
     SUPERSEDED = "superseded"
     PRIORITY_CHANGED = "priority changed"
     REPLAYED = "replayed"
+    CANCEL_UNDONE = "cancel undone"
 
 
 class Disturbance(StrEnum):
