@@ -36,7 +36,7 @@ SOURCES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "laneway").rglob("*.py
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 LIBRARY_TASKS = {
     *("run_workflow_step_task", "settle_workflow_step_task", "stop_workflow_task"),
-    *("laneway.alerts", "laneway.cleanup", "laneway.canary", "tell_about_alerts"),
+    *("laneway.alerts", "laneway.cleanup", "laneway.canary", "tell_about_alerts", "wake_waiting_tasks"),
 }
 """The tasks that the library itself defines, on a queue of the application's choice."""
 COMMON_WORDS = {"messages", "webhooks", "workflows", "documents", "leads", "reports", "maintenance"}

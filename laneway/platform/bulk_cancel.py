@@ -122,7 +122,7 @@ class BulkCancel:
             for run in runs:
                 run.cancel_requested = run.cancel_requested or run.state == TaskState.PROCESSING
         for run in waiting:
-            self._outbox.withdraw(run)
+            self._outbox.cancellation.withdraw(run)
 
     def _end(self, session: Session, runs: Sequence[TaskRun]) -> None:
         for run in runs:

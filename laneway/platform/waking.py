@@ -83,7 +83,9 @@ class Waker:
         """The tasks that are due now, and the number of messages that workers hold."""
         woken, held = list[TaskRun](), 0
         engine = self._broker.engine
-        for run in runs if engine is not None else ():
+        if engine is None:
+            return woken, held
+        for run in runs:
             with self._broker.guarded():
                 found = wake(engine, run.queue, run.id)
             held += found.leased

@@ -131,7 +131,7 @@ class Waits:
             found = look(session)
             is_late = until is not None and clock.now() >= until
             if found is None and is_late and wanted.kind is WaitKind.TIME:
-                found = {}
+                found = dict[str, Any]()
             if found is not None:
                 self._store(session, attempt, wanted, found)
                 return found

@@ -15,7 +15,7 @@ from laneway.platform.db.queries.audit_log import AuditLogFilter
 from tests.fixtures.shell import Shell
 
 READS = {
-    *("doctor", "schedules list", "schedules show"),
+    *("doctor", "gate", "limits list", "schedules list", "schedules show"),
     *("stats", "tasks list", "tasks show", "tasks attempts", "tasks follow", "search", "status", "active", "attempts"),
     *("why", "events", "output", "tasks actions"),
     *("watch", "workers", "alerts list", "dead list", "dead show", "dead groups", "queues list", "queues routes"),
@@ -47,6 +47,7 @@ EXCEPTIONS = {
     "keys remove": ON_A_FILE,
     "submit": "it accepts work; the row of the task says what",
     "workflows start": "it accepts work; the row of the run says what",
+    "drill": "it works with tasks, workers and servers of its own, and leaves nothing behind",
     "top": "each of its actions is that of another command, with its entry",
     "demo": "it sends work to the API, as a program does",
     "ingest": "it accepts documents; their rows say what and when",
@@ -79,6 +80,8 @@ BY_SERVICE = {
     "callbacks subscribe": "destination.subscribe",
     "callbacks unsubscribe": "destination.unsubscribe",
     "signal": "task.signal",
+    "limits set": "limit.set",
+    "limits remove": "limit.remove",
     "workflows cancel": "workflow.cancel",
     "workflows pause": "workflow.pause",
     "workflows resume": "workflow.resume",

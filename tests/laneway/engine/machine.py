@@ -50,8 +50,7 @@ from tests.laneway.engine.model_queue import ModelMessage
 QUEUES = ("a", "b")
 START_US = START_MS * 1000
 LEASE_MS = 1_000
-LABELS = ((), (), ("gpu", "x"))
-KEPT_LIMITS = ("paused", "journal", "handed_on", "task_limits")
+LABELS, KEPT_LIMITS = ((), (), ("gpu", "x")), ("paused", "journal", "handed_on", "task_limits")
 HAND_ON = HandOn(longest=6, reason="unregistered", error="No worker knows the task.", note='{"text": "handed on"}')
 FencedDelivery: TypeAlias = tuple[Delivery, int]
 """A delivery, and the number of the fetch that leased it: the model's fence."""
