@@ -43,8 +43,15 @@ def prepare(sender: Any, **_: Any) -> None:
         channel.fetch = lambda: not is_stuck() and fetch()
     else:
         sender.hub.call_repeatedly(0.1, _hang)
+    note_that("prepared")
+
+
+def note_that(what: str) -> None:
+    """Tell the test by a file beside `STUCK_FILE`."""
+    Path(f"{os.environ['STUCK_FILE']}.{what}").touch()
 
 
 def _hang() -> None:
     while is_stuck():
+        note_that("hangs")
         time.sleep(0.05)

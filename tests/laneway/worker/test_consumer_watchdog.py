@@ -31,6 +31,13 @@ def stuck_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def until_stuck(stuck_file: Path, told: str = "prepared") -> None:
+    """Make the worker stuck, once it is prepared for that, and wait until it is."""
+    wait_until(stuck_file.with_name("stuck.prepared").exists, seconds=20)
+    stuck_file.touch()
+    wait_until(stuck_file.with_name(f"stuck.{told}").exists, seconds=20)
+
+
 def until_over(worker: Worker, *, seconds: float = 40) -> int:
     """Wait until a worker has ended; returns its exit code."""
     wait_until(lambda: worker.process.poll() is not None, seconds=seconds)
@@ -46,7 +53,7 @@ def test_a_worker_that_takes_nothing_ends_and_another_does_the_work(
     app: Any, start: Start, broker: Engine, stuck_file: Path, tmp_path: Path, how: str, cause: str
 ) -> None:
     worker = start("prefork", "-c", "2", environment={"STUCK": how}).wait_until_ready()
-    stuck_file.touch()
+    until_stuck(stuck_file)
     for number in range(3):
         app.mark.apply_async((str(tmp_path), f"t{number}"))
 
@@ -92,7 +99,7 @@ def test_the_task_of_a_stuck_worker_that_does_not_end_runs_again(
 def test_a_worker_whose_main_loop_hangs_exits(app: Any, start: Start, stuck_file: Path, tmp_path: Path) -> None:
     environment = {"STUCK": "hangs", "WARM_SECONDS": "1"}
     worker = start("prefork", "-c", "2", environment=environment).wait_until_ready()
-    stuck_file.touch()
+    until_stuck(stuck_file, "hangs")
     app.mark.apply_async((str(tmp_path), "t"))
 
     assert until_over(worker, seconds=40) != 0
