@@ -31,8 +31,7 @@ def run(
 ) -> LocalRun:
     """Run a task to its end, with all its retries and snoozes, and return what it did. Nothing waits.
 
-        done = laneway.testing.run(make_thumbnail, {"url": "https://example.org/cat.png"})
-        assert done.result == {"width": 64}
+        assert laneway.testing.run(make_thumbnail, {"url": "https://example.org/cat.png"}).result == {"width": 64}
 
     `attempts`: stop after so many runs; the state is then SCHEDULED if the task would run again. `steps`: what earlier
     attempts have stored. `signals`: name → data of the signals that the task gets; a further one does not come.
