@@ -35,14 +35,13 @@ def run(
 
     `attempts`: stop after so many runs; the state is then SCHEDULED if the task would run again. `steps`: what earlier
     attempts have stored. `signals`: name → data of the signals that the task gets; a further one does not come.
-    `cancel_at`: the task is cancelled, and learns it at this report (progress, step, loop item, `raise_if_cancelled`),
-    counted from 1. `platform`: has the services that the task uses besides `platform.tasks`. `reraise`: raise the
+    `cancel_at`: the task learns at this report (progress, step, loop item, `raise_if_cancelled`), counted from 1, that
+    it was cancelled. `platform`: has the services that the task uses besides `platform.tasks`. `reraise`: raise the
     exception of the first attempt that fails. `at`: the time at which the platform's clock stands, or a `Clock`.
 
-    Raises InvalidPayload as a submission does; RuntimeError for a task that is snoozed without end.
+    Raises InvalidPayload; RuntimeError for a task that is snoozed without end.
     """
-    limits = settings or task_settings()
-    clock = at if isinstance(at, Clock) else Clock(at)
+    limits, clock = settings or task_settings(), at if isinstance(at, Clock) else Clock(at)
     with structured_logs(), clock.installed():
         return run_locally(
             task,
