@@ -110,6 +110,7 @@ def test_the_queue_page_shows_waiting_and_running_messages_of_the_engine(site: S
         "messages_ready": 2,
         "messages_scheduled": 1,
         "messages_held": 2,
+        "messages_limited": 0,
         "messages_unacknowledged": 0,
         "messages_dead": 0,
         "consumers": 0,
