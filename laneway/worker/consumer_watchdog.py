@@ -92,6 +92,8 @@ class ConsumerWatchdog:
         task_consumer = self._consumer.task_consumer
         if not self.is_connected or is_stopping() or task_consumer is None or not task_consumer.queues:
             return 0
+        if not isinstance(self._consumer.connection.transport, Transport):
+            return 0
         channel = task_consumer.channel
         seen = (channel.next_fetch_at, sum(state.total_count.values()))
         has_moved, self._seen = seen != self._seen, seen
@@ -119,10 +121,8 @@ class ConsumerWatchdog:
                 logger.exception("The check of whether this worker takes work has failed")
 
 
-def watch_consumer(consumer: Any) -> ConsumerWatchdog | None:
-    """Watch the consumer of this worker, if its broker is the engine."""
-    if not isinstance(getattr(consumer.connection, "transport", None), Transport):
-        return None
+def watch_consumer(consumer: Any) -> ConsumerWatchdog:
+    """Watch the consumer of this worker. It may not be connected yet: Celery starts its steps in no certain order."""
     watchdog = ConsumerWatchdog(consumer)
     watchdog.start()
     return watchdog

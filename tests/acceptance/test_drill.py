@@ -29,7 +29,7 @@ def left_behind(site: Site, folder: Path) -> list[str]:
     """Keys of the broker, temporary folders and processes of drills."""
     with redis.Redis(port=site.valkey.port) as client:
         keys: list[bytes] = client.keys("*")  # pyright: ignore[reportAssignmentType, reportUnknownMemberType]
-    found = [key.decode() for key in keys if PREFIX.encode() in key]
+        found = [key.decode() for key in keys if PREFIX.encode() in key and client.ttl(key) < 0]  # the others expire
     found += [path.name for path in folder.glob(f"{PREFIX}*")]
     for process in psutil.process_iter():
         with suppress(psutil.Error):
