@@ -1,4 +1,4 @@
-"""`/limits`: list, show, set and remove limits that tasks share."""
+"""`/limits`, and what docs/limits.md shows of it: list, show, set and remove limits that tasks share."""
 
 from __future__ import annotations
 
