@@ -85,7 +85,7 @@ def test_debounced_submissions_run_once_with_the_last_payload(client: Client) ->
     assert handles[1].task_id == task.task_id
     assert (task.status, task.attempts) == (TaskState.COMPLETED, 1)
     assert task.payload["conversation_id"] == last.conversation_id
-    assert (kinds.count("replaced"), kinds.count("put"), kinds.count("start")) == (1, 1, 1)
+    assert (kinds.count("replaced"), kinds.count("put"), kinds.count("begin")) == (1, 1, 1)
 
 
 def test_the_events_of_a_task_are_followed_to_its_end(client: Client) -> None:
