@@ -166,7 +166,7 @@ def test_one_call_deletes_a_bounded_number_and_reports_that_more_are_left(api: A
 
 
 def test_a_queue_is_limited_and_shown_with_its_limits(api: Api, platform: Platform) -> None:
-    body = {"rate": 10, "per_seconds": 60, "max_in_flight": 2, "paused": True}
+    body = {"rate": 10, "per_seconds": 60, "max_in_flight": 2, "max_wait_seconds": 600.0, "paused": True}
     response = api.http.put("/queues/analytics/limits", json=body)
 
     response_body = response.json()
