@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from laneway._printable import printable
 from laneway.cli.base import Id, Json, source
 from laneway.cli.completion import complete
 from laneway.cli.source import FeedPart
@@ -55,7 +56,7 @@ def events(
         if as_json:
             typer.echo(json.dumps(event.model_dump(mode="json")))  # one event a line: a stream
         else:
-            typer.echo(_line(event))
+            typer.echo(printable(_line(event)))
 
 
 @commands.command()
@@ -80,7 +81,7 @@ def output(
             if as_json:
                 typer.echo(json.dumps(chunk.model_dump(mode="json")))
             else:
-                typer.echo(_text(chunk), nl=not isinstance(chunk.value, str))
+                typer.echo(_printable(chunk), nl=not isinstance(chunk.value, str))
 
 
 def _line(event: FeedEvent) -> str:
@@ -89,9 +90,7 @@ def _line(event: FeedEvent) -> str:
     return views.feed_line(event)
 
 
-def _text(chunk: OutputChunk) -> str:
+def _printable(chunk: OutputChunk) -> str:
     """What is printed of a chunk. In a terminal it has no control characters but new lines and tabs."""
-    from laneway._printable import printable
-
     text = chunk.value if isinstance(chunk.value, str) else json.dumps(chunk.value)
     return printable(text) if sys.stdout.isatty() else text

@@ -37,7 +37,7 @@ from laneway.engine import (
     UnknownMessage,
 )
 from laneway.engine.connection import RawConnection
-from laneway.engine.errors import InvalidKeyPrefix, ServerFull
+from laneway.engine.errors import InvalidKeyPrefix, InvalidLimit, ServerFull
 from laneway.engine.message import encode
 from laneway.engine.server_check import check_server
 from tests.fixtures.lost_reply import LostReply
@@ -156,6 +156,7 @@ def test_every_error_survives_pickling() -> None:
         ServerLost("gone"),
         ServerFull("OOM"),
         InvalidKeyPrefix("{a}", 200),
+        InvalidLimit("rate", "is odd"),
     ]
     assert {type(error) for error in samples} == {
         error for error in EngineError.__subclasses__() if error.__module__ == EngineError.__module__
