@@ -85,8 +85,8 @@ def test_a_search_of_the_newest_tasks_reads_no_index_of_what_most_tasks_have(lon
     assert ("INTEGER PRIMARY KEY" if long_history.is_sqlite else "task_runs_pkey") in plan
 
 
-def test_held_tasks_that_are_due_are_read_from_their_index(long_history: Database) -> None:
+def test_held_tasks_that_are_due_are_read_from_an_index(long_history: Database) -> None:
     found, plan = read_and_explained(long_history, lambda session: held.any_due(session, clock.now()))
 
     assert not found
-    assert "ix_task_runs_held" in plan
+    assert "ix_task_runs_held" in plan or "ix_task_runs_state_due" in plan

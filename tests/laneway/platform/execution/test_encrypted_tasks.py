@@ -267,7 +267,9 @@ def test_stored_values_are_encrypted_again_with_the_new_key(sealed: Sealed, monk
     work = reencryption(sealed)
     before = work.uses(older)
     assert before.messages == 2, "one of them carries an encrypted call in its chain"
-    assert before.rows == 2 * 4 + 1 + 4 + 1, "payload and result of the 4 notes, the chained payload, steps, waiting"
+    assert before.rows == 3 * 4 + 1 + 4 + 1, (
+        "payload, result and output of the 4 notes, the chained payload, steps, waiting"
+    )
     assert before.results == 5, "of the 4 notes, and the call of the chained task in its result"
     seen: list[Amounts] = []
     monkeypatch.setattr("laneway.platform.operations.reencryption.BATCH", 2)

@@ -46,7 +46,7 @@ def test_a_queue_is_shown_by_state(platform: Platform, metrics: Metrics) -> None
 
     found = queue(metrics)
 
-    states = {"waiting": 2, "held": 1, "running": 1, "scheduled": 1, "set_aside": 0}
+    states = {"waiting": 2, "held": 1, "limited": 0, "running": 1, "scheduled": 1, "set_aside": 0}
     assert (found.tasks, found.paused, found.lane) == (states, True, QUEUES[QUEUE])
     assert found.totals["put"] == 5 and found.totals["delivered"] == 1
     assert 0 < found.oldest_seconds < 30
