@@ -167,7 +167,7 @@ def test_the_library_makes_the_celery_app(tmp_path: Path) -> None:
 
     assert ran.output == (
         "laneway.platform.project:celery_app shop ['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.canary', "
-        "'laneway.cleanup', 'tell_about_alerts'] "
+        "'laneway.cleanup', 'tell_about_alerts', 'wake_waiting_tasks'] "
         "['laneway.alerts', 'laneway.canary.default', 'laneway.cleanup'] ['default']\n"
     )
 
@@ -182,7 +182,7 @@ def test_a_celery_app_of_the_project_is_configured_and_keeps_its_tasks(tmp_path:
     assert ran.output == (
         "laneway.platform.project:celery_app shop "
         "['add', 'deliver_webhook_task', 'laneway.alerts', 'laneway.canary', 'laneway.cleanup', 'shop.plain', "
-        "'tell_about_alerts'] "
+        "'tell_about_alerts', 'wake_waiting_tasks'] "
         "['laneway.alerts', 'laneway.canary.default', 'laneway.cleanup', 'own'] ['default']\n"
     )
 

@@ -42,7 +42,10 @@ SAMPLES: dict[str, Any] = {
 }
 
 
-STARTERS = ("app.main", "laneway.server.child", "laneway.platform.db.migrations", "app.db.migrations", ".__main__")
+STARTERS = (
+    *("app.main", "laneway.server.child", "laneway.server.drill.worker_app", "laneway.platform.db.migrations"),
+    *("app.db.migrations", ".__main__"),
+)
 """Modules whose import has an effect."""
 
 
