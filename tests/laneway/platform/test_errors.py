@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pickle
 import pkgutil
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -39,6 +40,7 @@ SAMPLES: dict[str, Any] = {
     "Path": "somewhere",
     "object": "anything",
     "dict[str, str]": {"ada@example.com": "550 unknown"},
+    "datetime": datetime(2026, 11, 30, 12, tzinfo=UTC),
 }
 
 
