@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from laneway.engine import Engine
+from laneway.engine import Engine, Limits
 from tests.fixtures.valkey import RunningValkey
 from tests.fixtures.waiting import wait_until
 from tests.laneway.worker.workers import Start, Worker, cut
@@ -129,10 +129,10 @@ def test_an_idle_worker_and_one_whose_queue_is_paused_or_limited_are_left_alone(
     app: Any, start: Start, broker: Engine, tmp_path: Path
 ) -> None:
     worker = start("prefork", "-c", "2").wait_until_ready()
-    broker.throttle("celery", rate=None, max_in_flight=0)
+    broker.throttle("celery", Limits(max_in_flight=0))
     app.mark.apply_async((str(tmp_path), "t"))
     _let_pass(broker, seconds=1.5 * PATIENCE)
-    broker.throttle("celery", rate=None, max_in_flight=None)
+    broker.throttle("celery", Limits())
     broker.pause("celery")
     app.mark.apply_async((str(tmp_path), "u"))
     _let_pass(broker, seconds=1.5 * PATIENCE)
