@@ -15,7 +15,7 @@ from laneway.schemas.task import Response
 from laneway.schemas.text import Text
 
 Count = Annotated[int, Field(strict=True, ge=1, le=1000)]
-Place = Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)]
+Place = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
 
 
 class TaskSelection(Model):

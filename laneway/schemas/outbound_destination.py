@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator
+from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, field_validator
 
 from laneway.schemas.choices import EventKindName
 from laneway.schemas.model import Model
@@ -45,12 +45,21 @@ class RotationRequest(Model):
     )
 
 
+SentKind = Annotated[
+    EventKindName,
+    WithJsonSchema(
+        {"type": "string", "enum": [kind.value for kind in EventKindName if kind is not EventKindName.OUTPUT]}
+    ),
+]
+"""A kind of events that is sent as webhooks."""
+
+
 class EventSubscription(Model):
     """Which events of tasks are sent to a destination. A field that is not given selects all."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"kinds": ["end"], "queue": "emails"}]})
 
-    kinds: list[EventKindName] = Field(
+    kinds: list[SentKind] = Field(
         min_length=1, max_length=len(EventKindName), description="Kinds of events, all but `output`"
     )
     queue: Text | None = Field(default=None, description="Only tasks of this queue")

@@ -30,7 +30,7 @@ _EXAMPLE: Final = (
 )
 _STREAM: Final = {
     "description": "Events as they come, each with its task",
-    "content": {EVENTS: {"schema": {"type": "string"}, "example": _EXAMPLE}},
+    "content": {EVENTS: {"example": _EXAMPLE}},
 }
 
 

@@ -86,7 +86,8 @@ class BulkTasks:
         wanted = filter_of(selection)
         states = tuple(state for state in (wanted.states or fit) if state in fit)
         wanted = replace(wanted, states=states)
-        found = self._find(selection, wanted) if states else Found[TaskRun]([], None)
+        nothing: Found[TaskRun] = Found([], None)  # with `Found[TaskRun](…)` a frozen class with slots fails in 3.11
+        found = self._find(selection, wanted) if states else nothing
         runs, samples = found.rows, [run.id for run in found.rows[:SAMPLES]]
         response = TasksActionResponse(
             matched=len(runs),

@@ -89,6 +89,8 @@ def send(api: Api, path: str, parameter: dict[str, Any], value: str) -> None:
         start, end = filled.index("{"), filled.index("}")
         filled = f"{filled[:start]}x{filled[end + 1 :]}"
     query = {name: value} if place == "query" else {}
+    if path == "/events":
+        query.setdefault("follow", "false")  # a feed that is followed has no end
     headers = {name: value.strip().encode("utf-8", "replace").replace(b"\n", b"")} if place == "header" else {}
     answer = api.http.get(filled, params=query, headers=headers)  # pyright: ignore[reportArgumentType]
     assert answer.status_code < 500, (filled[:100], answer.text[:200])

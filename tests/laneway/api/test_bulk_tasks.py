@@ -106,3 +106,11 @@ def test_retention_is_previewed(api: Api) -> None:
     assert (rule["days"], rule["setting"], rule["expired"]) == (30, "RETENTION_DAYS_TASKS=30", 1)
     assert api.http.get("/retention", params={"tasks_older_than": 60}).json()["tasks"][0]["expired"] == 1
     assert found(api) == [id]
+
+
+@pytest.mark.parametrize("action", ["cancel", "retry", "replay", "reprioritise"])
+def test_states_to_which_an_action_does_not_apply_select_nothing(api: Api, action: str) -> None:
+    state = "expired" if action in ("cancel", "reprioritise") else "pending"
+    body = {"state": [state], "dry_run": True} | ({"priority": "low"} if action == "reprioritise" else {})
+    answer = api.http.post(f"/tasks/{action}", json=body)
+    assert (answer.status_code, answer.json()["total"], answer.json()["more"]) == (200, 0, False)
