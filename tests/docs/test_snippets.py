@@ -37,7 +37,7 @@ make
 ```bash
 ```
 """
-MOST_NOT_RUN = 14
+MOST_NOT_RUN = 16
 """A further block that cannot be run needs a reason at the block, and a higher number here."""
 
 
