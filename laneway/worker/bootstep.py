@@ -48,11 +48,10 @@ class WorkerStep(bootsteps.StartStopStep):
         if self._watch:
             self._watch.cancel()
         self._watch = watch_pool(consumer)
-        self._watchdog = self._watchdog or watch_consumer(consumer)
-        if self._watchdog is not None:
-            self._watchdog.is_connected = True
-            if consumer.hub is not None:
-                self._turns = consumer.hub.call_repeatedly(TURN_SECONDS, self._watchdog.note_turn)
+        watchdog = self._watchdog = self._watchdog or watch_consumer(consumer)
+        watchdog.is_connected = True
+        if consumer.hub is not None:
+            self._turns = consumer.hub.call_repeatedly(TURN_SECONDS, watchdog.note_turn)
 
     def stop(self, consumer: Any) -> None:
         """Called when the connection is lost, and at the end."""

@@ -64,7 +64,7 @@ checks.positive_data_acceptance.enabled = false
 
 [[operations]]
 # JSON Schema cannot express that at least one filter or id must be given.
-include-name-regex = "POST (/tasks/(cancel|retry)|/dead-letters/.*|/api/callbacks/replay)"
+include-name-regex = "POST (/tasks/(cancel|retry|replay|reprioritise)|/dead-letters/.*|/api/callbacks/replay)"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
@@ -86,6 +86,11 @@ checks.positive_data_acceptance.enabled = false
 # No worker runs here, so every wait for the end of a task would take as long as it may.
 include-name = "GET /tasks/{task_id}"
 parameters = { wait = 0.05 }
+
+[[operations]]
+# A feed that is followed has no end.
+include-name = "GET /events"
+parameters = { follow = false }
 
 [[operations]]
 # A stream of events ends with its task. No worker runs here, so only the stream of the ended task is read.
