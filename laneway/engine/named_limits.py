@@ -64,7 +64,7 @@ class NamedLimitState:
     def enforces(self, limit: NamedLimit) -> bool:
         """True when the server has exactly this limit."""
         fields = limit.fields()
-        return (self.interval, self.burst, self.max_running) == tuple(fields.values())
+        return (self.interval, self.burst or 1, self.max_running) == tuple(fields.values())
 
 
 class NamedLimits:

@@ -103,7 +103,7 @@ def test_all_runs_of_a_task_are_limited_also_those_that_wait_already(services: S
     assert held is not None
     assert platform.fetch(QUEUE) is None
 
-    services.named_limits.remove(f"task:{TASK}")
+    assert services.named_limits.remove(f"task:{TASK}").in_force is True
     assert platform.fetch(QUEUE) is not None
     assert "task_limits" not in platform.engine.stats([QUEUE])[0].limits
 
