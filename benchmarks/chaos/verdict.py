@@ -151,8 +151,7 @@ def promises(verdict: Verdict, *, terms: JudgingTerms, ordered: bool) -> list[Pr
     if ordered:
         detail = f"{len(verdict.order)} violations in {verdict.keyed} runs"
         held.append(Promise("tasks of a key run in order, one at a time", not verdict.order, detail))
-        at_once = verdict.limited_at_once
-        detail = f"{at_once} at a time in {verdict.limited} runs"
+        detail = f"{(at_once := verdict.limited_at_once)} at a time in {verdict.limited} runs"
         held.append(Promise("no more tasks of a limit run than it lets through", at_once <= MOST_RUNNING, detail))
     return held
 
