@@ -74,7 +74,7 @@ def test_each_of_many_callers_gets_its_own_answer_and_its_own_row(api: Api) -> N
     assert sorted(statuses[40:]) in ([200, 202, 409], [202, 409, 409])
     assert api.count(TaskRun) == 31
     with api.database.reading() as session:
-        requests = {id: request for id, request in session.execute(select(TaskRun.id, TaskRun.request_id))}
+        requests = dict(session.execute(select(TaskRun.id, TaskRun.request_id)).all())
     ids = {answer.json()["task_id"]: answer.headers["x-request-id"] for answer, _ in answers[:30]}
     assert {id: requests[id] for id in ids} == ids
 

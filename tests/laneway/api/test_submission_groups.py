@@ -44,18 +44,16 @@ class Desk:
         caller.set(name)
         return await self.collected.submit(TaskRequest(name="any"), copy_context(), seconds)
 
-    async def held(
-        self, names: Sequence[str], then: Callable[[list[asyncio.Task[TaskHandle]]], Awaitable[None]]
-    ) -> None:
-        """Submit `first`, and these while it is being accepted; then call `then`, and let the first one end."""
+    async def submit_behind_another(self, names: Sequence[str]) -> list[str]:
+        """Submit `first`, and these while it is being accepted; returns the outcomes of these."""
         self.open.clear()
         first = asyncio.create_task(self.submit("first"))
         await asyncio.to_thread(self.began.wait, SOON)
         tasks = [asyncio.create_task(self.submit(name)) for name in names]
         await asyncio.sleep(0)  # each of them waits now
-        await then(tasks)
         self.open.set()
         await first
+        return await outcomes(*tasks)
 
 
 def handle(name: str) -> TaskHandle:
