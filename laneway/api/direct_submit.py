@@ -3,7 +3,8 @@
 Both cost more than the submission itself. What comes in while a thread accepts submissions is accepted together, next.
 
 The route goes on to answer whatever is not an ordinary submission: a query, another type of content, a large body, one
-that is not valid, a request with a trace. So it alone says what is wrong with a request.
+that is not valid, one for which others would wait, a request with a trace. So it alone says what is wrong with a
+request.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from laneway.platform.errors import PlatformError
 from laneway.platform.platform import Platform
 from laneway.platform.submission.requests import with_present_name
 from laneway.platform.submission.submit_call import SubmitCall
+from laneway.schemas.choices import DurabilityName
 from laneway.schemas.history import TaskRequest
 from laneway.schemas.task import TaskHandle
 
@@ -50,7 +52,7 @@ class DirectSubmit:
             request = _parsed(await _body(receive, messages))
         except HTTPException as error:  # the body is over the limit
             return await http_problem(PATH, error)(scope, receive, send)
-        if request is None:
+        if request is None or self._is_alone(request):
             return await self._app(scope, _again(messages, receive), send)
         seconds = seconds_to_wait()
         with limit_waits(seconds):
@@ -63,6 +65,13 @@ class DirectSubmit:
         headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 202 if handle.created else 200, "headers": headers})
         return await send({"type": "http.response.body", "body": body})
+
+    def _is_alone(self, request: TaskRequest) -> bool:
+        """Whether others would wait for a request: it asks a replica or other tasks, or the broker takes no groups."""
+        rules = (request.unique, request.debounce, request.throttle, request.if_busy)
+        is_plain = rules == (None, None, None, None) and request.durability is DurabilityName.MEMORY
+        platform: Platform = self._api.state.services
+        return not is_plain or platform.broker.engine is None
 
     def _accept(self, calls: Sequence[SubmitCall]) -> list[TaskHandle | Exception]:
         platform: Platform = self._api.state.services
