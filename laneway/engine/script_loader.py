@@ -64,7 +64,7 @@ OPERATIONS = (
     "remove_source",
     "wake",
 )
-PARTS = ("base", "clock", "record", "flow", "moves", "source")
+PARTS = ("base", "clock", "deliveries", "leases", "record", "attempts", "hand_ons", "flow", "moves", "due", "source")
 PREFIXES: Mapping[str, type[Enum]] = {
     "STATUS": LeaseStatus,
     "PUT": PutCode,
@@ -147,7 +147,8 @@ def _with_parts(body: str, parts: Mapping[str, str]) -> str:
     for line in body.splitlines():
         lines.append(line)
         if line.strip().startswith(_USES):
-            lines += [parts[part] for part in line.strip().removeprefix(_USES).split()]
+            used = line.strip().removeprefix(_USES).split()
+            lines += [_with_parts(parts[part], parts) for part in used]
     return "\n".join(lines)
 
 

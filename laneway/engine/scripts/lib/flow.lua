@@ -13,7 +13,9 @@ local function members_with(prefix, key, limit)
   return call('ZRANGEBYLEX', key, '[' .. prefix, '(' .. prefix .. '\2', 'LIMIT', 0, limit)
 end
 
-local function flow_key(q, part, name) return q.root .. part .. ':' .. name end
+local function flow_key(q, part, name)
+  return string.match(q.prefix, '^[^{]*') .. 'limit:' .. part .. ':' .. name
+end
 
 -- The flow of a message (flow_fields.py): a table, empty when there are none or they cannot be read.
 local function flow_of(m)

@@ -145,13 +145,6 @@ local function release_unique_if_last(q, m)
   release_unique(q, m)
 end
 
-local function delete_attempts(q, ...)
-  if not has_attempts(q) then return end
-  call('HDEL', q.attempts, ...)
-  call('HDEL', q.ack_actions, ...)
-  call('HDEL', q.handed_on, ...)
-end
-
 -- Takes messages whose records are missing or cannot be read out of every state, and counts them. Somebody else deleted
 -- or changed the records. Without this, one of them would stop every fetch from its queue. A record that is there stays.
 -- A message that only a newer version can read is set aside instead.
@@ -230,7 +223,7 @@ end
 
 -- Makes a leased message a dead letter.
 local function bury(q, m, deliveries, reason, error, now)
-  if journal_limit(q) then
+  if q.most_unread then
     local started, record = attempts_of(q, m.id), call('HGET', q.messages, m.id)
     local kept = record and journal_record(record, m.flags, m.name_at) or ''
     write_event(q, EVENT_BURY, m.task, 'm', m.id, 'n', started, 'x', reason, 'y', error, 'r', kept)
@@ -247,14 +240,6 @@ local function bury(q, m, deliveries, reason, error, now)
   count(q, 'buried', 1)
   trim_dead_letters(q, now)
   wake_consumer(q)
-end
-
--- Ends the running attempt of a message, if it has one, as lost: nobody has recorded an ack action.
-local function lose_attempt(q, m, reason)
-  local started, running, call_id = attempts_of(q, m.id)
-  if not running then return end
-  set_attempts(q, m.id, started, false, call_id)
-  write_event(q, EVENT_LOST, m.task, 'm', m.id, 'n', started, 'x', reason)
 end
 
 -- Deletes a leased message that was acked or cancelled.
@@ -303,29 +288,6 @@ end
 
 local function max_deliveries(q, m)
   return m.limit or tonumber(call('HGET', q.limits, 'max_deliveries') or DEFAULT_MAX_DELIVERIES)
-end
-
--- Calls `act(id, deliveries, flags, score, token)` for each lease in ARGV[first], ARGV[first + 1], ... (id, token, id,
--- token, ...) that is still held with its token. `act` returns the lease's code.
--- Returns one code (replies.LeaseStatus) per lease.
-local function for_each_lease(q, first, act)
-  local ids, codes, seen = {}, {}, {}
-  for index = first, #ARGV, 2 do ids[#ids + 1] = ARGV[index] end
-  if #ids == 0 then return codes end
-  local values = call('HMGET', q.deliveries, unpack(ids))
-  for index, id in ipairs(ids) do
-    local value = values[index]
-    if not value or seen[id] then codes[index] = STATUS_UNKNOWN
-    else
-      local deliveries, flags, score, token = unpack_delivery(value)
-      if token == '' or token ~= ARGV[first + index * 2 - 1] then codes[index] = STATUS_STALE
-      else
-        seen[id] = true
-        codes[index] = act(id, deliveries, flags, score, token)
-      end
-    end
-  end
-  return codes
 end
 
 -- Queues at most `most` messages again that an older version has set aside and that this version can read. Returns
