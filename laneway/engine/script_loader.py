@@ -64,7 +64,10 @@ OPERATIONS = (
     "remove_source",
     "wake",
 )
-PARTS = ("base", "clock", "deliveries", "leases", "record", "attempts", "hand_ons", "flow", "moves", "due", "source")
+PARTS = (
+    *("base", "clock", "deliveries", "leases", "record", "attempts", "hand_ons"),
+    *("places", "queueing", "moves", "flow", "gates", "due", "source"),
+)
 PREFIXES: Mapping[str, type[Enum]] = {
     "STATUS": LeaseStatus,
     "PUT": PutCode,

@@ -5,18 +5,16 @@
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled; its message is deleted too
 -- uses: base clock deliveries leases attempts
 local q, limits = names(KEYS[1])
-local may_be_marked = call('EXISTS', q.cancelled, q.attempts) > 0
-if not may_be_marked then attempts_exist[q.attempts] = false end
-if q.most_unread or may_be_marked then work_on_full_server(q) end
+local marks = call('EXISTS', q.cancelled, q.attempts)
+local any_cancelled = marks > 0 and call('EXISTS', q.cancelled) == 1
+attempts_exist[q.attempts] = marks > (any_cancelled and 1 or 0)
+if q.most_unread or marks > 0 then work_on_full_server(q) end
 local plain, others, acked = {}, {}, 0
 
--- Messages that other keys of the queue know, or whose task was cancelled, or that are to be tried again, are for later.
+-- Messages that other keys of the queue know, or that are to be tried again, are for later.
 local codes = for_each_lease(q, 1, function(id, _, flags)
-  local code, action = STATUS_DONE, nil
-  if may_be_marked then
-    if call('HDEL', q.cancelled, id) == 1 then code = STATUS_CANCELLED end
-    action = ack_action_of(q, id)
-  end
+  local code, action = STATUS_DONE, ack_action_of(q, id)
+  if any_cancelled and call('HDEL', q.cancelled, id) == 1 then code = STATUS_CANCELLED end
   if not action and q.most_unread then
     write_event(q, EVENT_ACK, task_of(q, id, flags) or id, 'm', id, 'n', (attempts_of(q, id)))
   end
@@ -35,7 +33,7 @@ if #plain > 0 then
 end
 
 if #others > 0 then
-  -- uses: record flow moves
+  -- uses: record places queueing moves
   local now = math.floor(clock() / 1000)
   for _, other in ipairs(others) do
     local m, action, delay = load(q, other.id), ack_action_of(q, other.id)

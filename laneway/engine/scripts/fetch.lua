@@ -24,12 +24,24 @@ local function lowest_score(key)
   return tonumber(call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
 end
 
+-- What only queues with limits, labels or tenants need.
+local flow_parts
+local function gates()
+  if not flow_parts then
+    -- uses: places flow gates
+    flow_parts = { admit = admit, open_lines = open_lines }
+  end
+  return flow_parts
+end
+
 -- What most fetches do not need.
 local parts
 local function rarely()
   if not parts then
-    -- uses: attempts hand_ons flow moves due
-    parts = { move = move, admit = admit, drop_unreadable = drop_unreadable, next_scheduled = next_scheduled }
+    -- uses: attempts hand_ons places queueing moves due
+    parts = {
+      move = move, drop_unreadable = drop_unreadable, next_scheduled = next_scheduled, release_unique = release_unique,
+    }
   end
   return parts
 end
@@ -53,40 +65,41 @@ local function allowance(q, limits)
   return math.max(allowed, 0)
 end
 
-local function lease(q, queue, limits, ids)
+-- Leases messages that have left `ready`. Adds id, deliveries and record of each one to `found`.
+local function lease(q, limits, ids, found)
   local records, past = call('HMGET', q.messages, unpack(ids)), call('HMGET', q.deliveries, unpack(ids))
-  local leased, values, items, unreadable = {}, {}, {}, {}
+  local leased, values, unreadable = {}, {}, {}
   for index, id in ipairs(ids) do
     local record = records[index]
     if not is_record(record) then unreadable[#unreadable + 1] = id
     else
       local score, flags = struct.unpack('>dB', record)
-      local concerned = bit.band(flags, HAS_UNIQUE + HAS_FLOW) ~= 0 or limits.task_limits or limits.tenants
+      local gated = bit.band(flags, HAS_FLOW) ~= 0 or limits.task_limits or limits.tenants
+      local m = (gated or bit.band(flags, HAS_UNIQUE) ~= 0) and parse(id, record, RECORD)
       local admitted, holds = true, false
-      if concerned then admitted, holds = rarely().admit(q, limits, parse(id, record, RECORD), record) end
+      if gated then admitted, holds = gates().admit(q, limits, m, record) end
       if not admitted then moves_left = moves_left - 1
       else
-        local deliveries = 1 + (past[index] and unpack_delivery(past[index]) or 0)
+        local deliveries, size = 1 + (past[index] and unpack_delivery(past[index]) or 0), #found
+        if m and m.mode == UNIQUE_UNTIL_START then rarely().release_unique(q, m) end
         if holds then flags = flags + HOLDS_SLOTS end
         leased[#leased + 1], leased[#leased + 2] = lease_end, id
         values[#values + 1], values[#values + 2] = id, pack_delivery(deliveries, flags, score, token)
-        items[#items + 1] = { queue, id, deliveries, record }
+        found[size + 1], found[size + 2], found[size + 3] = id, deliveries, record
       end
     end
   end
   if #unreadable > 0 then rarely().drop_unreadable(q, unreadable, now) end
-  if #items > 0 then
+  if #values > 0 then
     call('ZADD', q.leased, unpack(leased))
     call('HSET', q.deliveries, unpack(values))
-    count(q, 'delivered', #items)
+    count(q, 'delivered', #values / 2)
   end
-  return items
 end
 
--- Adds the bytes of the next message that the queue delivers, if the queue has ever had a large message.
+-- Adds the bytes of the next message that the queue delivers. Only a queue that has had a large message is looked at.
 local function count_bytes(queue)
   local limits = queues[queue]
-  if not limits.large then return end
   limits.ids = limits.ids or call('ZRANGE', limits.keys.ready, 0, room - 1)
   bytes = bytes + (tonumber(redis.pcall('HSTRLEN', limits.keys.messages, limits.ids[taken[queue] + 1])) or 0)
 end
@@ -101,30 +114,26 @@ local function lowest_class()
   return lowest
 end
 
--- Takes turns between the queues while there is room and work. Fills `order` with the queue of each turn.
+-- Takes turns between the queues while there is room and work. Fills `order` with the queue of each turn. A queue that
+-- has no other to share with takes all, and no turns pass.
 local function take_turns()
-  local left, queues_with_work = 0, 0
+  local left, queues_with_work, only = 0, 0, nil
   for queue = 1, #KEYS do
     left = left + available[queue]
-    if available[queue] > 0 then queues_with_work = queues_with_work + 1 end
+    if available[queue] > 0 then queues_with_work, only = queues_with_work + 1, queue end
   end
-  local function take(queue)
-    count_bytes(queue)
-    available[queue], left, taken[queue] = available[queue] - 1, left - 1, taken[queue] + 1
-    order[#order + 1] = queue
-  end
-  local function has_room() return room > #order and bytes < FETCH_BYTES end
-  if queues_with_work == 1 then -- no queue to share with: no turns pass
-    for queue = 1, #KEYS do
-      while has_room() and available[queue] > 0 do take(queue) end
+  if queues_with_work > 1 then only = nil end
+  while left > 0 and room > #order and bytes < FETCH_BYTES do
+    local queue, class = only, nil
+    if not only then
+      queue, class = string.byte(turns, (start + passed) % #turns + 1), lowest_class()
+      passed = passed + 1
     end
-    return
-  end
-  while has_room() and left > 0 do
-    local class = lowest_class()
-    local queue = string.byte(turns, (start + passed) % #turns + 1)
-    passed = passed + 1
-    if available[queue] > 0 and (not class or string.byte(classes, queue) == class) then take(queue) end
+    if available[queue] > 0 and (not class or string.byte(classes, queue) == class) then
+      if queues[queue].large then count_bytes(queue) end
+      available[queue], left, taken[queue] = available[queue] - 1, left - 1, taken[queue] + 1
+      order[#order + 1] = queue
+    end
   end
 end
 
@@ -160,7 +169,7 @@ end
 -- Wakes the next consumer if more can be fetched now. Else says when something becomes due in the queue.
 local function wake_next(q, queue)
   local limits = queues[queue]
-  if parts then limits.waiting = call('ZCARD', q.ready) end
+  if parts or flow_parts then limits.waiting = call('ZCARD', q.ready) end
   local waiting = limits.waiting
   local at = waiting > 0 and available[queue] > 0 and now or next_due(limits, waiting)
   if at and at <= now then
@@ -187,15 +196,12 @@ local function try(step, queue)
   broken[#broken + 1] = tostring(type(problem) == 'table' and problem.err or problem)
 end
 
--- Most of many queues have nothing, which one command tells.
-local function is_empty(q)
-  return #KEYS > 1 and call('EXISTS', q.ready, q.scheduled, q.leased, q.limits) == 0
-end
-
 local function prepare(queue)
   local prefix = KEYS[queue]
-  if is_empty(keys_of(prefix)) then return end
-  local q, limits = names(prefix)
+  local q = keys_of(prefix)
+  if #KEYS > 1 and call('EXISTS', q.ready, q.scheduled, q.leased, q.limits) == 0 then return end -- as most of many queues
+  local limits
+  q, limits = names(prefix)
   limits.keys, limits.ids, limits.own_due, limits.line_due = q, nil, nil, nil
   limits.lease_over, limits.due = lowest_score(q.leased), lowest_score(q.scheduled)
   queues[queue] = limits
@@ -210,31 +216,23 @@ local function measure(queue)
   available[queue] = math.min(allowance(limits.keys, limits), limits.waiting)
 end
 
--- Leases up to n ready messages. Those that must wait for a limit or a label make room for the next ones.
-local function lease_ready(q, queue, limits, n)
-  local found = {}
-  repeat
-    local before = moves_left
-    local popped, ids = call('ZPOPMIN', q.ready, n - #found), {}
-    for index = 1, #popped, 2 do ids[#ids + 1] = popped[index] end
-    if #ids > 0 then
-      for _, item in ipairs(lease(q, queue, limits, ids)) do found[#found + 1] = item end
-    end
-  until #found >= n or before == moves_left or moves_left <= 0
-  return found
-end
-
+-- Leases ready messages. Those that must wait for a limit or a label make room for the next ones.
 local items = {}
 local function deliver(queue)
-  local limits = queues[queue]
-  local q = limits.keys
-  if taken[queue] > 0 then
-    items[queue] = lease_ready(q, queue, limits, taken[queue])
-    limits.waiting = limits.waiting - #items[queue]
+  local limits, found = queues[queue], {}
+  local q, n = limits.keys, taken[queue]
+  if n > 0 then
+    repeat
+      local before, ids = moves_left, {}
+      local popped = call('ZPOPMIN', q.ready, n - #found / 3)
+      for index = 1, #popped, 2 do ids[#ids + 1] = popped[index] end
+      if #ids > 0 then lease(q, limits, ids, found) end
+    until #found >= n * 3 or before == moves_left or moves_left <= 0
+    items[queue], limits.waiting = found, limits.waiting - #found / 3
     if parts then limits.due = parts.next_scheduled(q, limits) end -- another message of a key may have become its head
-    if #items[queue] > 0 then limits.lease_over = math.min(limits.lease_over or lease_end, lease_end) end
+    if #found > 0 then limits.lease_over = math.min(limits.lease_over or lease_end, lease_end) end
     if limits.interval then
-      limits.tat = math.max(limits.tat, us) + #items[queue] * limits.interval
+      limits.tat = math.max(limits.tat, us) + #found / 3 * limits.interval
       call('HSET', q.limits, 'tat', string.format('%.0f', limits.tat))
     end
   end
@@ -258,7 +256,10 @@ end
 
 local reply, next_item = { now, passed, times, expiring, broken }, {}
 for _, queue in ipairs(order) do
-  next_item[queue] = (next_item[queue] or 0) + 1
-  for _, value in ipairs(items[queue] and items[queue][next_item[queue]] or {}) do reply[#reply + 1] = value end
+  local found, at, size = items[queue], next_item[queue] or 1, #reply
+  next_item[queue] = at + 3
+  if found and found[at] then
+    reply[size + 1], reply[size + 2], reply[size + 3], reply[size + 4] = queue, found[at], found[at + 1], found[at + 2]
+  end
 end
 return reply

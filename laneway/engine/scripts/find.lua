@@ -5,7 +5,7 @@
 --        the lease or when it was buried, ms), dead_info (lib/moves.lua) of a dead letter, position in ready from 0,
 --        token of the lease, 1 if the task was cancelled, task at the head of the key behind which it is held, attempts
 --        started, 1 if the last one has finished, how often it was handed on, line in which it waits. What does not apply is nil.
--- uses: base deliveries record attempts hand_ons flow moves
+-- uses: base deliveries record attempts hand_ons places queueing flow
 local q = names(KEYS[1])
 local id, record, m
 for _, candidate in ipairs(messages_of_task(q, ARGV[1], '')) do

@@ -7,7 +7,7 @@
 --        dead letter  6: a log line for the journal, written the first time  then id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled (the message is deleted), BURIED
 --        when the message has become a dead letter
--- uses: base clock deliveries leases record attempts hand_ons flow moves
+-- uses: base clock deliveries leases record attempts hand_ons places queueing moves
 local MOST_OWNERS = 32 -- consumers that a message remembers; with more of them, it waits each time
 local q = names(KEYS[1])
 work_on_full_server(q)

@@ -83,7 +83,7 @@ local index = FIRST
 while index <= #ARGV and put_plain(index) do index = index + 2 end
 
 if index <= #ARGV then
-  -- uses: deliveries record attempts flow moves
+  -- uses: record places queueing
   local function any_cancelled(ids)
     for _, id in ipairs(ids) do
       if call('HEXISTS', q.cancelled, id) == 1 then return true end
@@ -100,7 +100,10 @@ if index <= #ARGV then
     sequence = sequence + 1
     m.score = (9 - m.priority) * SPAN + sequence
     call('HSET', q.messages, m.id, struct.pack('>d', m.score) .. record)
-    give_rank(q, m, limits, sequence)
+    if m.flow or limits.tenants then
+      -- uses: flow
+      give_rank(q, m, limits, sequence)
+    end
     if not large and #record > LARGE then note_large() end
     if m.task ~= m.id then
       call('ZADD', q.tasks, 0, task_member(m))

@@ -44,8 +44,3 @@ local function is_record(record)
   if not record or #record <= RECORD or string.byte(record, RECORD + 1) >= NEWER then return false end
   return bit.band(string.byte(record, RECORD), ALL_FIELDS) == 0 or (pcall(parse, '', record, RECORD))
 end
-
--- The id in a member of `held` or `tasks`: length byte, text, order byte, 8 bytes sequence, id.
-local function id_of_member(member)
-  return string.sub(member, string.byte(member) + 11)
-end
