@@ -1,13 +1,12 @@
 """Assembles each script from its file, the parts of `scripts/lib` that it uses, and the constants that it uses.
 
-The loader inserts the named parts after a line `-- uses: base clock record moves`. A script may have two such lines, so
-that its fast path does not load what only the slow path needs. A line `-- calls: put` makes that script a function of
-KEYS and ARGV, with all that it needs inside it. A script writes `STATUS_STALE`, and the loader puts the value of
-`LeaseStatus.STALE` there. So Lua and Python share one definition of each code, state, flag and kind.
+The loader inserts the named parts after a line `-- uses: base clock record`. The server makes all functions of a
+script anew at each call, and that can cost more than the commands. So a script uses a part where it needs it, also in
+a block or a function, and its fast path only what it needs (ADR 0062).
 
-The server makes all functions of a script anew at each call, which costs more than most calls do with them: so much
-for each local of the script that a function uses, the more the earlier that local is declared. So constants are no
-locals, also those that a script declares: `local MOST_LINES = 20`. And a script uses no part before it needs it.
+A line `-- calls: put` makes that script a function of KEYS and ARGV, with all that it needs inside it. A script writes
+`STATUS_STALE`, and the loader puts the value of `LeaseStatus.STALE` there. So Lua and Python share one definition of
+each code, state, flag and kind. A constant that a script declares (`local MOST_LINES = 20`) is a value in the same way.
 
 In production the only clock is the server's. A test that controls time passes another text for `clock.lua`. The scripts
 themselves contain nothing for tests.

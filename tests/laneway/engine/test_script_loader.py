@@ -82,7 +82,9 @@ def functions_of(text: str) -> list[str]:
 def test_a_script_declares_what_it_uses(name: str) -> None:
     text = re.sub(r"--.*|'[^'\n]*'", "", load_scripts()[name].text)
     declared = {*re.findall(r"\blocal ([A-Z][A-Z_]+) =", text), *re.findall(r"\bfor (?:\w+, )*([A-Z_]+) in", text)}
-    declared |= {each for names in re.findall(r"\blocal ((?:[A-Z][A-Z_]+, )+[A-Z_]+) =", text) for each in names.split(", ")}
+    declared |= {
+        each for names in re.findall(r"\blocal ((?:[A-Z][A-Z_]+, )+[A-Z_]+) =", text) for each in names.split(", ")
+    }
     assert set(re.findall(r"(?<!\.)\b[A-Z][A-Z_]+\b", text)) - declared <= {"KEYS", "ARGV"}
     shared = {function for part, source in SOURCES.items() if "lib/" in part for function in functions_of(source)}
     for function in sorted(shared):
