@@ -1,4 +1,5 @@
 -- What limits, labels and tenants do in a fetch, whose locals these functions use.
+local LABEL_WAKEUP_MS = 60000 -- longer than any consumer waits before it fetches unasked
 
 -- True when the consumer has all labels of a line, which are between commas, too.
 local function has_labels(needed)
@@ -8,11 +9,23 @@ local function has_labels(needed)
   return true
 end
 
+-- Wakes a consumer with each of these labels. One without them would find nothing.
+local function wake_labelled(q, needed)
+  for label in string.gmatch(needed, '[^,]+') do
+    local key = q.wakeup .. ':' .. label
+    call('ZADD', key, 0, '1')
+    call('PEXPIRE', key, LABEL_WAKEUP_MS)
+  end
+end
+
 -- Lets messages go on that wait for labels which this consumer has, or for a limit which may have room now.
 local function open_lines(q, limits)
   if labels ~= '' then
     for _, line in ipairs(call('SMEMBERS', q.label_lines)) do
-      if has_labels(string.sub(line, 2)) and not open_line(q, line, room) then call('SREM', q.label_lines, line) end
+      local needed = string.sub(line, 2)
+      if has_labels(needed) then
+        if open_line(q, line, room) then wake_labelled(q, needed) else call('SREM', q.label_lines, line) end
+      end
     end
   end
   for _, line in ipairs(call('ZRANGEBYSCORE', q.lines, '-inf', now, 'LIMIT', 0, MOST_LINES)) do
@@ -37,7 +50,7 @@ local function must_wait(q, limits, m, record)
     local line = '\1' .. needed
     call('SADD', q.label_lines, line)
     add_to_line(q, line, m, false)
-    wake_consumer(q)
+    wake_labelled(q, needed)
     return true
   end
   local name = limits.task_limits and string.sub(record, m.name_at + 1, m.name_at + string.byte(record, m.name_at))

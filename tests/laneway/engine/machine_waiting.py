@@ -1,0 +1,131 @@
+"""The rules of the state machine for consumers that wait: no message that may run is unseen while one of them waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from math import inf
+from typing import TypeAlias
+
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, precondition, rule
+
+from laneway.engine import Delivery, RoundRobin
+from laneway.engine.wake import wake
+from tests.laneway.engine.machine_bulk import BulkRules
+from tests.laneway.engine.machine_values import queues, tasks
+
+LEASE_MS = 1_000
+MOST_FETCHES = 100
+LONG_MS = 1_000_000_000
+"""An idle poll that does not come within a test: a consumer that waits fetches only when the server has asked it to."""
+FencedDelivery: TypeAlias = tuple[Delivery, int]
+"""A delivery, and the number of the fetch that leased it: the model's fence."""
+
+
+@dataclass(eq=False)
+class Consumer:
+    """A consumer and its like in the model. `fetches_at`: when it fetches unasked (ms); None: it does not wait."""
+
+    round_robin: RoundRobin
+    model_round_robin: RoundRobin
+    labels: tuple[str, ...]
+    fetches_at: float | None = None
+    waits_since: int = 0
+
+
+class WaitingRules(BulkRules):
+    """Drawn with the rules of `EngineMachine`.
+
+    `idle_poll_ms`: 0 when no consumer waits. `idle`: after each step all consumers take what they can, and wait.
+    """
+
+    consumers: list[Consumer]
+    idle_poll_ms: int
+    idle: bool
+    fetches: Iterator[int]
+    weights: Mapping[str, int]
+    classes: Mapping[str, int] | None
+    leases: list[FencedDelivery]
+
+    def start_consumers(self, weights: Mapping[str, int], *, strict: bool, waiting: str) -> None:
+        """Three of them, of which one has labels. `strict`: queues have classes. `waiting`: never, some or all."""
+        self.weights, self.classes = weights, weights if strict else None
+        self.idle_poll_ms, self.idle, self.fetches = 0 if waiting == "never" else LONG_MS, waiting == "all", count()
+        self.consumers = [
+            Consumer(self._round_robin(labels), self._round_robin(labels), labels) for labels in ((), (), ("gpu", "x"))
+        ]
+
+    def _round_robin(self, labels: tuple[str, ...] = ()) -> RoundRobin:
+        return RoundRobin(self.weights, classes=self.classes, labels=labels)
+
+    @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)), number=st.sampled_from((0, 1, 2)))
+    def fetch(self, n: int, lease_ms: int, number: int = 0) -> None:
+        self._fetch(self.consumers[number], n, lease_ms)
+
+    def _fetch(self, consumer: Consumer, n: int, lease_ms: int) -> None:
+        batch = self.engine.fetch(consumer.round_robin, n, lease_ms=lease_ms, idle_poll_ms=self.idle_poll_ms)
+        expected = self.model.fetch(consumer.model_round_robin, n, lease_ms, consumer.labels)
+        assert [(d.queue, d.id, d.deliveries) for d in batch.deliveries] == [lease[:3] for lease in expected]
+        assert consumer.round_robin.position == consumer.model_round_robin.position
+        if self.idle_poll_ms:
+            again_at = inf if batch.again_at is None else batch.again_at
+            consumer.fetches_at = None if batch.deliveries else again_at
+            consumer.waits_since = next(self.fetches)
+        else:
+            assert batch.again_at == self.model.again_at(consumer.model_round_robin)
+        self.leases += [(d, fence) for d, (*_, fence) in zip(batch.deliveries, expected, strict=True)]
+
+    @property
+    def _waiting(self) -> list[Consumer]:
+        return [consumer for consumer in self.consumers if consumer.fetches_at is not None]
+
+    @precondition(lambda self: self._waiting)
+    @rule(n=st.integers(1, 3))
+    def answer(self, n: int) -> None:
+        """A consumer that waits is woken, or fetches because it is time."""
+        if asked := self._take_asked():
+            self._fetch(asked, n, LEASE_MS)
+
+    @rule(queue=queues, task=tasks)
+    def wake(self, queue: str, task: str) -> None:
+        assert tuple(wake(self.engine, queue, task)) == self.model.wake(queue, task)
+
+    @invariant()
+    def no_message_is_unseen_while_a_consumer_waits(self) -> None:
+        if not hasattr(self, "consumers"):
+            return
+        if not self._is_anyone_asked():
+            for consumer in self._waiting:
+                unseen = self.model.copy().fetch(self._round_robin(), 1, LEASE_MS, consumer.labels)
+                assert unseen == [], f"{unseen} may run, and nobody who waits is asked to fetch"
+        if self.idle:
+            self._let_all_wait()
+
+    def _let_all_wait(self) -> None:
+        """Each consumer fetches whenever it is asked to, until nothing is left for it, and it waits."""
+        for _ in range(MOST_FETCHES):
+            working = [consumer for consumer in self.consumers if consumer.fetches_at is None]
+            consumer = working[0] if working else self._take_asked()
+            if consumer is None:
+                return
+            self._fetch(consumer, 5, LEASE_MS)
+        raise AssertionError("consumers ask each other without end")
+
+    def _is_anyone_asked(self) -> bool:
+        waiting = [(consumer, consumer.round_robin.wakeups(self.engine.keys)) for consumer in self._waiting]
+        return any(
+            consumer.fetches_at <= self.model.now or self.engine.runner.call("EXISTS", *keys) > 0
+            for consumer, keys in waiting
+        )
+
+    def _take_asked(self) -> Consumer | None:
+        """The consumer that is asked to fetch: it is time, or it takes a wakeup, and has waited longest."""
+        for consumer in sorted(self._waiting, key=lambda consumer: consumer.waits_since):
+            if consumer.fetches_at <= self.model.now:
+                return consumer
+            for key in consumer.round_robin.wakeups(self.engine.keys):
+                if self.engine.runner.call("ZPOPMIN", key):
+                    return consumer
+        return None
