@@ -24,7 +24,7 @@ from laneway.engine import (
     PutCode,
     UnknownMessage,
 )
-from tests.laneway.engine.clock import CLOCK_LUA, set_clock
+from tests.laneway.engine.clock import CLOCK_LUA
 from tests.laneway.engine.dump import assert_expiring, assert_same, put_detail, server_dump
 from tests.laneway.engine.ledger import Ledger
 from tests.laneway.engine.machine_values import (
@@ -77,10 +77,6 @@ class EngineMachine(WaitingRules):
     def teardown(self) -> None:
         if hasattr(self, "engine"):
             self.engine.close()
-
-    def _move_to(self, us: int) -> None:
-        self.model.us = us
-        set_clock(self.engine, us)
 
     @rule(ms=st.sampled_from((1, 50, 400, 1_000, 2_500)))
     def move_time(self, ms: int) -> None:
@@ -374,7 +370,7 @@ class EngineMachine(WaitingRules):
         return [
             (delivery, fence)
             for delivery, fence in self.leases[-12:]
-            if isinstance(self.model.leased(delivery.queue, delivery.id, fence), ModelMessage)
+            if self.model.is_held(delivery.queue, delivery.id, fence)
         ]
 
     def _draw_leases(self, data: st.DataObject) -> list[FencedDelivery]:

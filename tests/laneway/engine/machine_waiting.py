@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from math import inf
 from typing import TypeAlias
@@ -11,15 +11,18 @@ from typing import TypeAlias
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from laneway.engine import Delivery, RoundRobin
+from laneway.engine import Delivery, Message, NamedLimit, RoundRobin
 from laneway.engine.wake import wake
+from tests.laneway.engine.clock import set_clock
+from tests.laneway.engine.dump import put_detail
 from tests.laneway.engine.machine_bulk import BulkRules
-from tests.laneway.engine.machine_values import queues, tasks
+from tests.laneway.engine.machine_values import ONE, queues, tasks, waiting_messages
 
 LEASE_MS = 1_000
 MOST_FETCHES = 100
 LONG_MS = 1_000_000_000
 """An idle poll that does not come within a test: a consumer that waits fetches only when the server has asked it to."""
+SMALL = NamedLimit(max_running=1)
 FencedDelivery: TypeAlias = tuple[Delivery, int]
 """A delivery, and the number of the fetch that leased it: the model's fence."""
 
@@ -92,6 +95,39 @@ class WaitingRules(BulkRules):
     def wake(self, queue: str, task: str) -> None:
         assert tuple(wake(self.engine, queue, task)) == self.model.wake(queue, task)
 
+    @precondition(lambda self: self.idle_poll_ms)
+    @rule(data=st.data(), queue=queues, batch=st.lists(waiting_messages, min_size=1, max_size=3))
+    def work_while_others_wait(self, data: st.DataObject, queue: str, batch: list[Message]) -> None:
+        """Put messages for which consumers must be woken, and end some: chance alone combines this too rarely."""
+        self.engine.set_named_limit(ONE.name, SMALL)
+        self.model.set_named_limit(ONE.name, SMALL)
+        self._let_all_wait()
+        delay = data.draw(st.sampled_from((None, 400)))
+        due = [replace(message, eta_ms=None if delay is None else self.model.now + delay) for message in batch]
+        results = self.engine.put_many(queue, due)
+        assert [(put.code, put_detail(put)) for put in results] == self.model.put(queue, due)
+        for _ in range(4):
+            self.no_message_is_unseen_while_a_consumer_waits()
+            match data.draw(st.sampled_from(("answer", "wait", "end", "end", "time"))):
+                case "answer":
+                    self.answer(1)
+                case "wait":
+                    self._let_all_wait()
+                case "time":
+                    self._move_to(self.model.us + 400_001)
+                case _:
+                    self._end_oldest(data.draw(st.booleans()))
+
+    def _end_oldest(self, released: bool) -> None:
+        """Ack the oldest message that a consumer holds, or give it back."""
+        held = [(d, fence) for d, fence in self.leases if self.model.is_held(d.queue, d.id, fence)]
+        for delivery, fence in held[:1]:
+            if released:
+                expected = self.model.release(delivery.queue, delivery.id, fence, delay_ms=0, counted=False)
+                assert self.engine.release([delivery], counted=False) == [expected]
+            else:
+                assert self.engine.ack([delivery]) == [self.model.ack(delivery.queue, delivery.id, fence)]
+
     @invariant()
     def no_message_is_unseen_while_a_consumer_waits(self) -> None:
         if not hasattr(self, "consumers"):
@@ -102,6 +138,10 @@ class WaitingRules(BulkRules):
                 assert unseen == [], f"{unseen} may run, and nobody who waits is asked to fetch"
         if self.idle:
             self._let_all_wait()
+
+    def _move_to(self, us: int) -> None:
+        self.model.us = us
+        set_clock(self.engine, us)
 
     def _let_all_wait(self) -> None:
         """Each consumer fetches whenever it is asked to, until nothing is left for it, and it waits."""

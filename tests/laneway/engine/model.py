@@ -131,6 +131,9 @@ class Model(ModelAdmin):
             return LeaseStatus.STALE
         return m
 
+    def is_held(self, name: str, id: str, fence: int) -> bool:
+        return isinstance(self.leased(name, id, fence), ModelMessage)
+
     def ack(self, name: str, id: str, fence: int) -> LeaseStatus:
         m = self.leased(name, id, fence)
         if isinstance(m, LeaseStatus):
