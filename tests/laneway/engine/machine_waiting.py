@@ -22,6 +22,7 @@ LEASE_MS = 1_000
 MOST_FETCHES = 100
 LONG_MS = 1_000_000_000
 """An idle poll that does not come within a test: a consumer that waits fetches only when the server has asked it to."""
+either, soon = st.sampled_from(("a", "b")), st.sampled_from((None, None, 400))
 SMALL = NamedLimit(max_running=1)
 FencedDelivery: TypeAlias = tuple[Delivery, int]
 """A delivery, and the number of the fetch that leased it: the model's fence."""
@@ -49,19 +50,19 @@ class WaitingRules(BulkRules):
     idle: bool
     fetches: Iterator[int]
     weights: Mapping[str, int]
-    classes: Mapping[str, int] | None
+    strict: bool
     leases: list[FencedDelivery]
 
     def start_consumers(self, weights: Mapping[str, int], *, strict: bool, waiting: str) -> None:
-        """Three of them, of which one has labels. `strict`: queues have classes. `waiting`: never, some or all."""
-        self.weights, self.classes = weights, weights if strict else None
+        """One of all queues, one of the second alone, one with labels. `strict`: by class. `waiting`: never, some, all."""
+        self.weights, self.strict = weights, strict
         self.idle_poll_ms, self.idle, self.fetches = 0 if waiting == "never" else LONG_MS, waiting == "all", count()
-        self.consumers = [
-            Consumer(self._round_robin(labels), self._round_robin(labels), labels) for labels in ((), (), ("gpu", "x"))
-        ]
+        self.consumers = [self._consumer(), self._consumer("b"), self._consumer(labels=("gpu", "x"))]
 
-    def _round_robin(self, labels: tuple[str, ...] = ()) -> RoundRobin:
-        return RoundRobin(self.weights, classes=self.classes, labels=labels)
+    def _consumer(self, *queues: str, labels: tuple[str, ...] = ()) -> Consumer:
+        weights = {queue: weight for queue, weight in self.weights.items() if not queues or queue in queues}
+        one, other = (RoundRobin(weights, classes=weights if self.strict else None, labels=labels) for _ in range(2))
+        return Consumer(one, other, labels)
 
     @rule(n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)), number=st.sampled_from((0, 1, 2)))
     def fetch(self, n: int, lease_ms: int, number: int = 0) -> None:
@@ -96,16 +97,16 @@ class WaitingRules(BulkRules):
         assert tuple(wake(self.engine, queue, task)) == self.model.wake(queue, task)
 
     @precondition(lambda self: self.idle_poll_ms)
-    @rule(data=st.data(), queue=queues, batch=st.lists(waiting_messages, min_size=1, max_size=3))
-    def work_while_others_wait(self, data: st.DataObject, queue: str, batch: list[Message]) -> None:
+    @rule(data=st.data(), batch=st.lists(st.tuples(waiting_messages, either, soon), min_size=1, max_size=4))
+    def work_while_others_wait(self, data: st.DataObject, batch: list[tuple[Message, str, int | None]]) -> None:
         """Put messages for which consumers must be woken, and end some: chance alone combines this too rarely."""
         self.engine.set_named_limit(ONE.name, SMALL)
         self.model.set_named_limit(ONE.name, SMALL)
         self._let_all_wait()
-        delay = data.draw(st.sampled_from((None, 400)))
-        due = [replace(message, eta_ms=None if delay is None else self.model.now + delay) for message in batch]
-        results = self.engine.put_many(queue, due)
-        assert [(put.code, put_detail(put)) for put in results] == self.model.put(queue, due)
+        for message, queue, delay in batch:
+            due = [message if delay is None else replace(message, eta_ms=self.model.now + delay)]
+            results = self.engine.put_many(queue, due)
+            assert [(put.code, put_detail(put)) for put in results] == self.model.put(queue, due)
         for _ in range(4):
             self.no_message_is_unseen_while_a_consumer_waits()
             match data.draw(st.sampled_from(("answer", "wait", "end", "end", "time"))):
@@ -132,10 +133,14 @@ class WaitingRules(BulkRules):
     def no_message_is_unseen_while_a_consumer_waits(self) -> None:
         if not hasattr(self, "consumers"):
             return
-        if not self._is_anyone_asked():
-            for consumer in self._waiting:
-                unseen = self.model.copy().fetch(self._round_robin(), 1, LEASE_MS, consumer.labels)
-                assert unseen == [], f"{unseen} may run, and nobody who waits is asked to fetch"
+        seen = {
+            queue for consumer in self._waiting if self._is_asked(consumer) for queue in consumer.round_robin.queues
+        }
+        for consumer in self._waiting:
+            if not seen.issuperset(consumer.round_robin.queues):
+                copy = self._consumer(*consumer.round_robin.queues).model_round_robin
+                unseen = self.model.copy().fetch(copy, 1, LEASE_MS, consumer.labels)
+                assert {queue for queue, *_ in unseen} <= seen, f"{unseen} may run, and nobody is asked to fetch it"
         if self.idle:
             self._let_all_wait()
 
@@ -153,12 +158,10 @@ class WaitingRules(BulkRules):
             self._fetch(consumer, 5, LEASE_MS)
         raise AssertionError("consumers ask each other without end")
 
-    def _is_anyone_asked(self) -> bool:
-        waiting = [(consumer, consumer.round_robin.wakeups(self.engine.keys)) for consumer in self._waiting]
-        return any(
-            consumer.fetches_at <= self.model.now or self.engine.runner.call("EXISTS", *keys) > 0
-            for consumer, keys in waiting
-        )
+    def _is_asked(self, consumer: Consumer) -> bool:
+        """Whether a consumer that waits will fetch now."""
+        keys = consumer.round_robin.wakeups(self.engine.keys)
+        return consumer.fetches_at <= self.model.now or self.engine.runner.call("EXISTS", *keys) > 0
 
     def _take_asked(self) -> Consumer | None:
         """The consumer that is asked to fetch: it is time, or it takes a wakeup, and has waited longest."""
