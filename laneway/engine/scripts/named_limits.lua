@@ -3,7 +3,7 @@
 -- ARGV   the limits
 -- Returns per limit: its fields, the points that leased messages hold, the messages that wait for it, until when nothing
 --        is let through for all keys (ms; nil: nothing blocks it)
--- uses: base clock record flow
+-- uses: base clock record places flow
 local q, us, reply = names(KEYS[1]), clock(), {}
 for _, name in ipairs(ARGV) do
   local waiting = 0

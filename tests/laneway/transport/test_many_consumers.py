@@ -15,7 +15,7 @@ from kombu.entity import Queue
 from kombu.messaging import Consumer
 
 from laneway.engine import Engine, Limits, Message
-from laneway.transport.poller import QUEUES_PER_LISTENER
+from laneway.transport.poller import KEYS_PER_LISTENER
 from tests.fixtures.waiting import wait_until
 
 QUEUE = "work"
@@ -119,7 +119,7 @@ def test_few_of_40_idle_consumers_fetch_for_a_message_of_a_rate_limited_queue(cr
 
 
 def test_one_connection_consumes_more_queues_than_one_command_waits_for(engine_url: str, engine: Engine) -> None:
-    queues = [f"q{number}" for number in range(2 * QUEUES_PER_LISTENER + 100)]
+    queues = [f"q{number}" for number in range(2 * KEYS_PER_LISTENER + 100)]
     received = Received()
     with Connection(engine_url, transport="laneway:Transport", transport_options=OPTIONS) as connection:
         for queue in queues[::90]:

@@ -37,6 +37,7 @@ class TaskRun(Base):
         ),
         Index(
             "ix_task_runs_held",
+            "state",
             "due_at",
             sqlite_where=text("state = 'scheduled' AND published_at IS NULL"),
             postgresql_where=text("state = 'scheduled' AND published_at IS NULL"),
