@@ -231,16 +231,17 @@ class Engine(Admin):
         return self._run_on_leases("ack", (), deliveries)
 
     def start_attempt(
-        self, lease: Lease, *, worker: str, call: bytes | None = None, most: int | None = None
+        self, lease: Lease, *, worker: str, call: bytes | None = None, most: int | None = None, note: str = ""
     ) -> tuple[LeaseStatus, int, bytes]:
         """Start an attempt. DONE, its number from 1, and the `call` id of the attempt before (empty for the first one).
 
         CANCELLED: do not run it; STALE or UNKNOWN: the lease was lost. Also STALE when an attempt under this lease has
         finished: its ack action stands. Who repeats the call after ServerLost passes the same `call` id, so that no
-        second attempt is started. EXHAUSTED and the number of the last attempt: the message has had `most` of them.
+        second attempt is started. EXHAUSTED and the number of the last attempt: the message has had `most` of them. The
+        journal gets the `note`.
         """
         call, limit = call or secrets.token_bytes(8), b"" if most is None else most
-        reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, limit, lease.raw_id, lease.token)
+        reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, limit, note, lease.raw_id, lease.token)
         return LeaseStatus(reply[0]), reply[1], reply[2]
 
     def finish_attempt(self, lease: Lease, action: AckAction, *, outcome: str = "", delay_ms: int = 0) -> LeaseStatus:

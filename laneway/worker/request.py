@@ -26,6 +26,9 @@ class Request(request.Request):
     by its own clock.
     """
 
+    chunk: dict[str, Any] | None = None
+    """Id and size of the chunk with which it was given to the pool (`laneway.worker.chunks`)."""
+
     def __init__(self, message: Any, **options: Any) -> None:
         """Raises InvalidTaskError for a message that is no task call, so that the worker rejects the message.
 
@@ -57,7 +60,8 @@ class Request(request.Request):
 
     def info(self, safe: bool = False) -> dict[str, Any]:
         """Describe the request for `inspect`, without secrets."""
-        return shown_request(super().info(safe))
+        described = super().info(safe)
+        return shown_request(described | {"chunk": self.chunk} if self.chunk else described)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Handle an error of the task. The dead letter of a task that raises Reject has the reason that it gave."""

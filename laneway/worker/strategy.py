@@ -7,6 +7,8 @@ sends it to the parent with its return value. In the parent, results wait for th
 
 A child hands over the result of a task that acks late and that no other task follows, if the result is not large
 (`laneway.results.store.MAX_HANDED_OVER`). It stores all other results itself.
+
+The messages of a task with the attribute `chunk` are gathered first (`laneway.worker.chunks`).
 """
 
 from __future__ import annotations
@@ -20,13 +22,19 @@ from celery.concurrency.prefork import TaskPool
 from celery.worker import strategy
 
 from laneway.results.store import Record, ResultStore, hand_over_result
+from laneway.worker.chunks import CollectingPool, Gatherer
 
 
 def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """Return the function that handles each message of this task."""
-    store = getattr(task.backend, "results", None)
+    store, pool, handle = getattr(task.backend, "results", None), consumer.pool, consumer.on_task_request
+    if task.acks_late and getattr(task, "chunk", None) is not None:
+        gatherer = Gatherer(task, consumer)
+        pool, handle = gatherer.pool, gatherer.add
     if task.acks_late and isinstance(store, ResultStore) and isinstance(consumer.pool, TaskPool):
-        consumer = _Consumer(consumer, _Pool(consumer.pool, store))
+        pool = _Pool(pool, store)
+    if pool is not consumer.pool:
+        consumer = _Consumer(consumer, pool, handle)
     return strategy.default(task, app, consumer, **options)
 
 
@@ -47,10 +55,10 @@ def _store_and_report(store: ResultStore, on_success: Callable[..., Any], outcom
 
 
 class _Consumer:
-    """Celery's consumer with another pool."""
+    """Celery's consumer with another pool, and another way to it."""
 
-    def __init__(self, consumer: Any, pool: _Pool) -> None:
-        self._consumer, self.pool = consumer, pool
+    def __init__(self, consumer: Any, pool: Any, on_task_request: Callable[[Any], object]) -> None:
+        self._consumer, self.pool, self.on_task_request = consumer, pool, on_task_request
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
@@ -59,7 +67,7 @@ class _Consumer:
 class _Pool:
     """The pool as Celery's requests use it: it runs tasks with `trace` and stores what the children hand over."""
 
-    def __init__(self, pool: TaskPool, store: ResultStore) -> None:
+    def __init__(self, pool: TaskPool | CollectingPool, store: ResultStore) -> None:
         self._pool, self._store = pool, store
 
     def apply_async(self, target: Any, *, callback: Any, **options: Any) -> Any:

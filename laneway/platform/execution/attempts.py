@@ -25,6 +25,7 @@ from laneway.platform.broker_errors import translated_errors
 from laneway.platform.errors import BrokerUnavailable, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, AttemptResult, AttemptSignal, OutcomePolicy, Raised, Skip
 from laneway.platform.execution.output import sealed_output
+from laneway.platform.flow.chunk import chunk_note
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskSpec
 from laneway.platform.settings import TaskSettings
@@ -51,6 +52,8 @@ class DeliveredTask:
     payload: dict[str, Any]
     headers: dict[str, Any]
     worker: str
+    chunk: dict[str, Any] | None = None
+    """Id and size of the chunk that it runs in, for its history."""
 
 
 class Attempts(Protocol):
@@ -108,7 +111,9 @@ class EngineAttempts:
         most = self._max_retries(delivered.spec) + 1
         call = token_bytes(8)  # the same for every repetition: if only the reply was lost, no second attempt starts
         code, number, previous = self._retry_while_leased(
-            lambda: self._engine.start_attempt(lease, worker=delivered.worker, call=call, most=most)
+            lambda: self._engine.start_attempt(
+                lease, worker=delivered.worker, call=call, most=most, note=chunk_note(delivered.chunk)
+            )
         )
         if code is LeaseStatus.CANCELLED:
             return Skip("it was cancelled")

@@ -24,6 +24,7 @@ from laneway.platform.execution.attempts import DeliveredTask, ack_action
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.execution.outcomes import Attempt, AttemptResult, AttemptSignal, OutcomePolicy, Raised, Skip
 from laneway.platform.execution.output import sealed_output
+from laneway.platform.flow.chunk import chunk_note
 from laneway.platform.history.adoption import run_from_call
 from laneway.platform.history.journal_projection import JournalProjection
 from laneway.platform.logging import logger
@@ -59,7 +60,8 @@ class LedgerAttempts:
                 lost = Raised(WorkerLost(run.worker or "?", last_of=run.attempts))
                 self._end(session, run, _attempt(run, run.attempts), lost)
                 return Skip("it has had all its attempts, and the last one lost its worker")
-            self._record(session, run, EventKind.START, attempt=number, worker=delivered.worker)
+            note = chunk_note(delivered.chunk)
+            self._record(session, run, EventKind.START, attempt=number, worker=delivered.worker, outcome=note)
             return _attempt(run, number)
 
     def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
