@@ -8,8 +8,8 @@ chunk closes when it is full, or `chunk.seconds` after its first message, and th
    while the chunk gathers and runs: so a worker with one slot, too, can gather a hundred.
 2. When the chunk is given to the pool, messages are left out that Celery has forgotten (the connection was lost), that
    were cancelled or revoked, that have expired, or whose lease was lost. A worker that stops gives all back instead.
-3. The process of the pool enters `task.running_chunk`, which does the work, and then calls Celery's tracer for each
-   message, which asks the task what became of it. The answers go to the requests, one by one.
+3. The process of the pool calls `task.run_chunk`, which does the work, and then Celery's tracer for each message,
+   which asks the task what became of it. The answers go to the requests, one by one.
 4. A process that dies, or a time limit, ends the attempts of all messages of its chunk.
 """
 
@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -69,8 +69,8 @@ class ChunkTask(Protocol):
         """Messages are in one chunk only if this value is the same."""
         ...
 
-    def running_chunk(self, id: str, calls: Sequence[Call]) -> AbstractContextManager[None]:
-        """Do the work of all messages. In the block, Celery's tracer asks the task what became of each."""
+    def run_chunk(self, id: str, calls: Sequence[Call]) -> Iterator[Call]:
+        """Do the work of all messages, and then give each call: Celery's tracer asks the task what became of it."""
         ...
 
 
@@ -255,8 +255,7 @@ class Chunk:
 def run_chunk(target: Callable[..., Any], id: str, calls: list[Call]) -> list[Any]:
     """Run the messages of a chunk in the process of the pool; return the tracer's answer for each."""
     task: ChunkTask = current_app.tasks[calls[0][0]]
-    with task.running_chunk(id, calls):
-        return [target(*call) for call in calls]
+    return [target(*call) for call in task.run_chunk(id, calls)]
 
 
 def _lost(error: BaseException) -> Any:

@@ -6,76 +6,106 @@ part of the chunk there, with its attempt and outcome, and finishes it as that o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 from celery.app.task import Context as Request
 from kombu.serialization import loads, prepare_accept_content
 
-from laneway.platform.execution.outcomes import Attempt, Outcome
+from laneway.platform.errors import PlatformError
+from laneway.platform.execution.attempts import DeliveredTask
+from laneway.platform.execution.outcomes import Attempt, AttemptResult, Outcome
 
 Call = tuple[Any, ...]
 """The arguments of Celery's tracer for one message, as `laneway.worker.chunks` has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt has ended."""
+
+    outcome: Outcome
+    result: AttemptResult
+    is_stored: bool | PlatformError
+    """False: the attempt does not own its task any more. An error: it could not be stored."""
 
 
 @dataclass(slots=True)
 class Part:
     """One message of a chunk."""
 
-    chunk: str
-    size: int
     request: Request
-    started: Attempt | Exception
-    """The exception, such as Celery's Ignore, says what becomes of a message whose attempt must not run."""
-    began_at: float
-    """Monotonic time of the start."""
-    outcome: Outcome | None = None
+    delivered: DeliveredTask | None = None
+    started: Attempt | None = None
+    ended: End | None = None
+    refusal: Exception | None = None
+    """Celery's exception that says what becomes of a message whose attempt does not run, such as Ignore."""
 
     @property
     def attempt(self) -> Attempt:
-        """Its attempt. Raises the exception if it must not run."""
-        if isinstance(self.started, Exception):
-            raise self.started
+        """Its attempt. Raises its refusal if it must not run."""
+        if self.refusal is not None:
+            raise self.refusal
+        assert self.started is not None  # noqa: S101 - each part is started or refused
         return self.started
 
+    @property
+    def end(self) -> End:
+        """How its attempt has ended."""
+        assert self.ended is not None  # noqa: S101 - each attempt that was started has been ended
+        return self.ended
 
-_parts: ContextVar[Mapping[str, Part]] = ContextVar("laneway_chunk_parts", default={})  # noqa: B039  never changed
+
+_part: ContextVar[Part | None] = ContextVar("laneway_chunk_part", default=None)
 
 
-def part_of(task_id: str) -> Part | None:
+def current_part(task_id: str) -> Part | None:
     """The part of the running chunk that this task is; None if it runs alone."""
-    return _parts.get().get(task_id)
+    part = _part.get()
+    return part if part is not None and part.request.id == task_id else None
+
+
+def run_parts(task: Any, id: str, calls: Sequence[Call]) -> Iterator[Call]:
+    """Start all attempts, run the function, and then give each call, which finds its part. `task`: a `PlatformTask`."""
+    parts = [Part(_request_of(task, call)) for call in calls]
+    _start(task, parts, chunk={"id": id, "size": len(parts)})
+    running = [part for part in parts if part.started is not None]
+    if running:
+        with _as_request(task, running[0].request):
+            outcomes = task.work_on_chunk([part.attempt for part in running], id=id)
+            ends = task.ends([(part.attempt, outcome) for part, outcome in zip(running, outcomes, strict=True)])
+        for part, end in zip(running, ends, strict=True):
+            part.ended = end
+    for part, call in zip(parts, calls, strict=True):
+        token = _part.set(part)
+        try:
+            yield call
+        finally:
+            _part.reset(token)
+
+
+def _start(task: Any, parts: Sequence[Part], *, chunk: dict[str, Any]) -> None:
+    for part in parts:
+        with _refused(task, part):
+            part.delivered = task.delivered(part.request.args, part.request.kwargs, chunk=chunk)
+    delivered = [(part, part.delivered) for part in parts if part.delivered is not None]
+    replies = task.platform.attempts.start_many([each for _, each in delivered]) if delivered else []
+    for (part, each), reply in zip(delivered, replies, strict=True):
+        with _refused(task, part):
+            part.started = task.attempt_of(reply, each)
 
 
 @contextmanager
-def chunk_running(task: Any, id: str, calls: Sequence[Call]) -> Generator[None]:
-    """Start all attempts and run the function. In the block, each message finds its part. `task`: a `PlatformTask`."""
-    parts = {call[1]: _start(task, call, chunk=id, size=len(calls)) for call in calls}
-    started = [part for part in parts.values() if isinstance(part.started, Attempt)]
-    if started:
-        with _as_request(task, started[0].request):
-            outcomes = task.work_on_chunk([part.attempt for part in started], id=id)
-        for part, outcome in zip(started, outcomes, strict=True):
-            part.outcome = outcome
-    token = _parts.set(parts)
-    try:
-        yield
-    finally:
-        _parts.reset(token)
-
-
-def _start(task: Any, call: Call, *, chunk: str, size: int) -> Part:
-    request = _request_of(task, call)
-    with _as_request(task, request):
+def _refused(task: Any, part: Part) -> Generator[None]:
+    """While the block runs, Celery's request is that of the part. An exception is kept for where Celery expects it."""
+    with _as_request(task, part.request):
         try:
-            started = task.start_attempt(request.args, request.kwargs, chunk={"id": chunk, "size": size})
-        except Exception as error:  # noqa: BLE001  it is raised where Celery's tracer expects it
-            started = error
-    return Part(chunk, size, request, started, monotonic())
+            yield
+        except Exception as error:  # noqa: BLE001
+            part.refusal = error
 
 
 def _request_of(task: Any, call: Call) -> Request:

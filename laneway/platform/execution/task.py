@@ -9,8 +9,8 @@ A watchdog can interrupt the function while it runs. Celery does acknowledgement
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -28,7 +28,7 @@ from laneway.platform.errors import InvalidPayload, PlatformError, TaskCancelled
 from laneway.platform.execution.attempts import DeliveredTask, with_message_options
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta
 from laneway.platform.execution.chunk import ChunkContext, as_dict, outcome_of, work_on_chunk
-from laneway.platform.execution.chunk_run import chunk_running, part_of
+from laneway.platform.execution.chunk_run import End, current_part, run_parts
 from laneway.platform.execution.context import Context, running, running_task
 from laneway.platform.execution.declaration import Declaration
 from laneway.platform.execution.ledger_attempts import LOST_ATTEMPT_HEADER
@@ -105,31 +105,38 @@ class PlatformTask(Task):
         if self.request.is_eager:
             return self._run_eagerly(payload_of_call(self.name, args, kwargs))
         unbind_all()
-        part = part_of(self.request.id)
+        part = current_part(self.request.id)
         bind(task_id=self.request.id, conversation_id=_short_text(kwargs.get("conversation_id")))
-        if part is None:
-            attempt = self.start_attempt(args, kwargs)
-        else:
-            bind(chunk=part.chunk)
-            self.request.laneway_started, attempt = part.began_at, part.attempt
+        attempt = self._start_attempt(args, kwargs) if part is None else part.attempt
         bind(request_id=attempt.request_id)
         span = spans.attempt(attempt, self.request.headers) if (spans := tracing.active) is not None else None
-        if part is None or part.outcome is None:
-            with acting_as(self._caller(attempt)):
-                outcome = self._sealed(self.work_on(attempt))
-        else:
-            outcome = self._sealed(part.outcome)
-        result = self.platform.attempts.policy.decide(attempt, outcome, schedule=self.spec.delays)
-        try:
-            is_stored = self.platform.attempts.finish(attempt, result)
-        except PlatformError as error:
+        end = self._run_attempt(attempt) if part is None else part.end
+        if isinstance(end.is_stored, PlatformError):
             if span is not None:
-                span.end(None, problem=str(error))
-            self._put_off(str(error), lost_attempt=attempt.number)
-        self._log_end(attempt, outcome, result if is_stored else None)
+                span.end(None, problem=str(end.is_stored))
+            self._put_off(str(end.is_stored), lost_attempt=attempt.number)
+        result = end.result if end.is_stored else None
+        self._log_end(attempt, end.outcome, result)
         if span is not None:
-            span.end(result if is_stored else None)
-        return self._report_to_celery(outcome, result if is_stored else None)
+            span.end(result)
+        return self._report_to_celery(end.outcome, result)
+
+    def _run_attempt(self, attempt: Attempt) -> End:
+        """Run the function, and store its outcome."""
+        with acting_as(self._caller(attempt)):
+            outcome = self.work_on(attempt)
+        return self.ends([(attempt, outcome)])[0]
+
+    def ends(self, outcomes: Sequence[tuple[Attempt, Outcome]]) -> list[End]:
+        """Decide what follows from these outcomes, and store that."""
+        attempts, policy = self.platform.attempts, self.platform.attempts.policy
+        sealed = [self._sealed(outcome) for _, outcome in outcomes]
+        results = [
+            policy.decide(attempt, outcome, schedule=self.spec.delays)
+            for (attempt, _), outcome in zip(outcomes, sealed, strict=True)
+        ]
+        ended = [(attempt, result) for (attempt, _), result in zip(outcomes, results, strict=True)]
+        return [End(*end) for end in zip(sealed, results, attempts.finish_many(ended), strict=True)]
 
     def _run_eagerly(self, payload: dict[str, Any]) -> dict[str, Any] | None:
         """Run all attempts now, without servers: for `apply()` and `task_always_eager`. Raises TaskFailed."""
@@ -150,35 +157,42 @@ class PlatformTask(Task):
         _, own = self.request.timelimit or (None, None)
         return float(own or self.platform.settings.tasks.soft_time_limit)
 
-    def start_attempt(
-        self, args: Sequence[Any], kwargs: dict[str, Any], *, chunk: dict[str, Any] | None = None
-    ) -> Attempt:
+    def _start_attempt(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Attempt:
         """Start the attempt, or raise the exception that makes Celery drop, postpone or hand on the delivery."""
+        delivered = self.delivered(args, kwargs)
+        return self.attempt_of(self.platform.attempts.start_many([delivered])[0], delivered)
+
+    def delivered(
+        self, args: Sequence[Any], kwargs: dict[str, Any], *, chunk: dict[str, Any] | None = None
+    ) -> DeliveredTask:
+        """The message of Celery's current request. Raises UnknownHere if another version must run it."""
         self.request.laneway_started = monotonic()
         headers = self.request.headers or {}
         payload = payload_of_call(self.name, args, kwargs)
         readable = self._readable(payload)
         if readable is not None:
             check_version(self.spec, readable, headers)
-        delivered = DeliveredTask(
+        return DeliveredTask(
             task_id=self.request.id,
             spec=with_message_options(self.spec, headers),
             queue=str((self.request.delivery_info or {}).get("routing_key") or ""),
             payload=payload,
             headers=headers,
             worker=str(self.request.hostname),
+            readable=readable,
             chunk=chunk,
         )
-        try:
-            started = self.platform.attempts.start(delivered)
-        except PlatformError as error:
-            self._put_off(str(error))
+
+    def attempt_of(self, started: Attempt | Skip | PlatformError, delivered: DeliveredTask) -> Attempt:
+        """The attempt, or the exception that makes Celery drop or postpone the delivery."""
+        if isinstance(started, PlatformError):
+            self._put_off(str(started))
         if isinstance(started, Skip):
             if started.busy:
                 self._put_off(started.reason)
             log.info("delivery dropped", task=self.name, reason=started.reason)
             raise Ignore
-        started.payload = payload if readable is None else readable
+        started.payload = delivered.payload if delivered.readable is None else delivered.readable
         return started
 
     def _readable(self, payload: dict[str, Any]) -> dict[str, Any] | None:
@@ -238,9 +252,9 @@ class PlatformTask(Task):
             return uuid4()
         return json.dumps(payload[self.spec.chunk.by], sort_keys=True, default=str)
 
-    def running_chunk(self, id: str, calls: Sequence[tuple[Any, ...]]) -> AbstractContextManager[None]:
-        """Start the attempts of these messages and run the function for all; in the block, each is finished."""
-        return chunk_running(self, id, calls)
+    def run_chunk(self, id: str, calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        """Start the attempts of these messages and run the function for all; then give each call, which finishes it."""
+        return run_parts(self, id, calls)
 
     def work_on_chunk(self, attempts: Sequence[Attempt], *, id: str) -> list[Outcome]:
         """Run the function once for these attempts; return the outcome of each. What it logs, the first one records."""
