@@ -304,7 +304,7 @@ def _register(
         chunk=_checked_chunk(name, chunk),
         **options,
     )
-    attributes = {
+    attributes: dict[str, Any] = {
         "name": name,
         "spec": spec,
         "declaration": declaration,
@@ -313,6 +313,8 @@ def _register(
         "__doc__": work.__doc__,
         "__module__": work.__module__,
     }
+    if chunk is not None:
+        attributes["track_started"] = False  # the tracer, which runs after the function, would note it too late
     base = FunctionTask if declaration.is_plain else PayloadTask
     instance = cast("type[PlatformTask]", type(work.__name__, (base,), attributes))()
     registry.add(spec, instance, source=f"{work.__module__}.{work.__qualname__}")

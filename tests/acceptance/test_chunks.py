@@ -41,6 +41,8 @@ def test_a_worker_with_one_slot_runs_full_chunks_and_those_whose_time_is_over(si
     runs = site.until_all_over(ids)
     assert [run.state for run in runs] == [TaskState.COMPLETED, TaskState.COMPLETED, TaskState.FAILED]
     assert [run.attempts for run in runs] == [1, 1, 1]
+    assert [result.state for result in map(site.app.AsyncResult, ids)] == ["SUCCESS", "SUCCESS", "FAILURE"]
+    assert site.app.AsyncResult(ids[0]).get(timeout=1) == {"chunk": ids[0]}
     assert [event for id in ids for event, *_ in site.events(id)] == ["in-3"] * 3
 
     ids = [*submit(site, TIMED, 2), *submit(site, TIMED, 1, how="raise")]

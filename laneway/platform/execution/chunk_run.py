@@ -37,6 +37,8 @@ class End:
 class Part:
     """One message of a chunk."""
 
+    chunk: str
+    """The id of the chunk."""
     request: Request
     delivered: DeliveredTask | None = None
     started: Attempt | None = None
@@ -70,7 +72,7 @@ def current_part(task_id: str) -> Part | None:
 
 def run_parts(task: Any, id: str, calls: Sequence[Call]) -> Iterator[Call]:
     """Start all attempts, run the function, and then give each call, which finds its part. `task`: a `PlatformTask`."""
-    parts = [Part(_request_of(task, call)) for call in calls]
+    parts = [Part(id, _request_of(task, call)) for call in calls]
     _start(task, parts, chunk={"id": id, "size": len(parts)})
     running = [part for part in parts if part.started is not None]
     if running:

@@ -107,7 +107,11 @@ class PlatformTask(Task):
         unbind_all()
         part = current_part(self.request.id)
         bind(task_id=self.request.id, conversation_id=_short_text(kwargs.get("conversation_id")))
-        attempt = self._start_attempt(args, kwargs) if part is None else part.attempt
+        if part is None:
+            attempt = self._start_attempt(args, kwargs)
+        else:
+            self.request.laneway_started, attempt = part.request.laneway_started, part.attempt
+            bind(chunk=part.chunk)
         bind(request_id=attempt.request_id)
         span = spans.attempt(attempt, self.request.headers) if (spans := tracing.active) is not None else None
         end = self._run_attempt(attempt) if part is None else part.end
