@@ -13,6 +13,7 @@ from laneway.schemas.task import TaskState
 from tests.fixtures.site import Site
 from tests.fixtures.tasks_for_tests import FILLED, TIMED
 from tests.fixtures.waiting import wait_until
+from tests.laneway.worker.workers import cut
 
 SIZE = 4
 """Of the chunks of FILLED."""
@@ -50,7 +51,7 @@ def test_a_worker_with_one_slot_runs_full_chunks_and_those_whose_time_is_over(si
     assert [(run.state, run.attempts) for run in runs] == [(TaskState.COMPLETED, 2)] * 3
 
 
-def test_a_killed_process_a_cancellation_and_a_warm_shutdown_lose_nothing(site: Site) -> None:
+def test_a_kill_a_cancellation_a_lost_connection_and_a_warm_shutdown_lose_nothing(site: Site) -> None:
     worker = site.worker("gathers", concurrency=1)
     gate = site.gate()
     ids = submit(site, FILLED, SIZE, gate=str(gate))
@@ -70,6 +71,13 @@ def test_a_killed_process_a_cancellation_and_a_warm_shutdown_lose_nothing(site: 
         *(TaskState.COMPLETED, TaskState.CANCELLED, TaskState.COMPLETED, TaskState.COMPLETED),
     ]
     assert site.events(ids[1]) == []
+
+    ids = submit(site, FILLED, SIZE - 1)
+    until_gathered(site, ids)
+    cut(site.valkey)
+    worker.wait_for_output("Connected to", times=2)
+    ids += submit(site, FILLED, 1)
+    assert [(run.state, run.attempts) for run in site.until_all_over(ids)] == [(TaskState.COMPLETED, 1)] * SIZE
 
     ids = submit(site, FILLED, SIZE - 1)
     until_gathered(site, ids)
