@@ -65,6 +65,8 @@ class TaskSpec:
     """Earlier names of the task: what was sent or stored under them is run by this task."""
     flow: TaskFlow = field(default_factory=TaskFlow)
     """Limits that it shares with others, labels of its workers, its tenant and deadline."""
+    cost: int = 1
+    """How many slots of a worker a run takes."""
     chunk: Chunk | None = None
     """How many of its tasks run at once, by one call of its function; None: one call for each."""
     encrypted: bool = False

@@ -13,6 +13,7 @@ from laneway.platform.execution.chunk import ChunkContext
 from laneway.platform.execution.context import Context
 from laneway.platform.execution.declaration import (
     checked_aliases,
+    checked_cost,
     checked_delays,
     checked_if_busy,
     checked_retries,
@@ -215,6 +216,7 @@ def task(
     needs: Sequence[str] = (),
     tenant: str | None = None,
     deadline: float | None = None,
+    cost: int = 1,
 ) -> Decorator: ...
 @overload
 def task(
@@ -235,6 +237,7 @@ def task(
     needs: Sequence[str] = (),
     tenant: str | None = None,
     deadline: float | None = None,
+    cost: int = 1,
 ) -> ChunkDecorator: ...
 def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     """Declare a function as a task: workers run it, and callers submit it.
@@ -263,6 +266,7 @@ def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     `needs`: labels, such as "gpu"; only a worker that has all of them runs the task.
     `tenant`: a field of the payload; tenants take turns, so that many tasks of one do not delay those of another.
     `deadline`: seconds from the submission; of tasks of one priority, those with an earlier deadline go first.
+    `cost`: how many slots of a worker (`-c`) a run takes; more than it has means that it runs alone.
     `chunk`: the function takes a list of payloads, those of many of its tasks at once (`laneway.Chunk`).
     `encrypted`: payloads, results and steps are encrypted in database and broker, with the keys of KEY_RING_FILE.
 
@@ -285,6 +289,7 @@ def _register(
     aliases: Sequence[str] = (),
     if_busy: str = IfBusy.WAIT,
     chunk: Chunk | None = None,
+    cost: int = 1,
     **options: Any,
 ) -> PlatformTask:
     name = name or work.__name__
@@ -302,6 +307,7 @@ def _register(
         flow=_checked_flow(name, **flow),
         if_busy=checked_if_busy(if_busy, task=name),
         chunk=_checked_chunk(name, chunk),
+        cost=checked_cost(cost, task=name),
         **options,
     )
     attributes: dict[str, Any] = {

@@ -123,8 +123,9 @@ class CollectingPool:
 class Gatherer:
     """Gathers the messages of one task in one worker."""
 
-    def __init__(self, task: ChunkTask, consumer: Any) -> None:
-        self._task, self._consumer = task, consumer
+    def __init__(self, task: ChunkTask, consumer: Any, *, start: Callable[[Any], object]) -> None:
+        """`start` gives a chunk to the pool of the worker."""
+        self._task, self._consumer, self._start = task, consumer, start
         self.pool = CollectingPool(consumer.pool)
         self._open: dict[Hashable, Chunk] = {}
         gatherers: dict[str, Gatherer] = vars(consumer).setdefault("_laneway_gatherers", {})
@@ -155,7 +156,7 @@ class Gatherer:
             return
         del self._open[group]
         if chunk.close():
-            self._consumer.on_task_request(chunk)
+            self._start(chunk)
 
 
 class Chunk:
@@ -163,36 +164,37 @@ class Chunk:
 
     def __init__(self, size: int, pool: CollectingPool, qos: Any) -> None:
         self._size, self._pool, self._qos = size, pool, qos
-        self._requests = list[Any]()
+        self.requests = list[Any]()
+        """The messages, as Celery's requests."""
         self._jobs: list[_Job] = []
         self._bytes = self._room = 0
 
     @property
     def is_full(self) -> bool:
         """Whether it takes no more messages."""
-        return len(self._requests) >= self._size or self._bytes >= MOST_BYTES
+        return len(self.requests) >= self._size or self._bytes >= MOST_BYTES
 
     def add(self, request: Any) -> None:
         """Add a message, and make room for as many as there are now, so that few fetches fill the chunk."""
-        self._requests.append(request)
+        self.requests.append(request)
         self._bytes += len(request.body)
-        self._set_room(min(self._size, 2 * len(self._requests)) - 1)
+        self._set_room(min(self._size, 2 * len(self.requests)) - 1)
 
     def close(self) -> bool:
         """Forget the messages that Celery has forgotten, and take back the room that is not used. False: none is left.
 
         Celery forgets messages when it loses their connection.
         """
-        self._requests = [each for each in self._requests if each in state.reserved_requests]
-        self._set_room(max(0, len(self._requests) - 1))
-        return bool(self._requests)
+        self.requests = [each for each in self.requests if each in state.reserved_requests]
+        self._set_room(max(0, len(self.requests) - 1))
+        return bool(self.requests)
 
     def execute_using_pool(self, pool: Any, **_: Any) -> Any:
         """Give the pool one job for all messages. Raises TaskRevokedError when none of them may run."""
-        requests, self._requests = self._requests, []
         if is_stopping():  # the channel gives them back
             raise TaskRevokedError("the worker stops")
-        self._jobs = jobs = self._pool.collect(each for each in requests if each in state.reserved_requests)
+        self._jobs = jobs = self._pool.collect(each for each in self.requests if each in state.reserved_requests)
+        self.requests = [job.request for job in jobs]
         if not jobs:
             self._set_room(0)
             raise TaskRevokedError("no message of the chunk may run")
@@ -202,10 +204,10 @@ class Chunk:
         result = pool.apply_async(
             run_chunk,
             args=(jobs[0].target, id, [job.args for job in jobs]),
-            accept_callback=self._on_accepted,
-            timeout_callback=self._on_timeout,
-            callback=self._on_answers,
-            error_callback=self._on_failure,
+            accept_callback=self.on_accepted,
+            timeout_callback=self.on_timeout,
+            callback=self.on_success,
+            error_callback=self.on_failure,
             soft_timeout=_shortest(job.soft_timeout for job in jobs),
             timeout=_shortest(job.timeout for job in jobs),
             correlation_id=id,
@@ -214,23 +216,26 @@ class Chunk:
             job.request._apply_result = ref(result) if result is not None else None
         return result
 
-    def _on_accepted(self, pid: int, time_accepted: float) -> None:
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Called when the pool starts the job."""
         for job in self._jobs:
             with suppress(TaskRevokedError):  # its attempt will not start
                 job.accept_callback(pid, time_accepted)
 
-    def _on_timeout(self, soft: bool, timeout: float) -> None:
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Called when a time limit is over."""
         _each(lambda job: job.timeout_callback(soft, timeout), self._jobs)
 
-    def _on_answers(self, answers: Any) -> None:
+    def on_success(self, answers: Any) -> None:
+        """Called with the tracer's answer for each message."""
         if not isinstance(answers, list):  # Celery's pools of this process report an error of the pool so
-            self._on_failure(answers)
+            self.on_failure(answers)
             return
         answer_of = {id(job): answer for job, answer in zip(self._jobs, answers, strict=True)}
         _each(lambda job: job.callback(answer_of[id(job)]), self._jobs)
         self._set_room(0)
 
-    def _on_failure(self, failure: Any) -> None:
+    def on_failure(self, failure: Any) -> None:
         """The process has died, or the hard time limit has ended it: each message has lost its attempt."""
         error = getattr(failure, "exception", failure)
         error = error.exc if isinstance(error, ExceptionWithTraceback) else error

@@ -109,6 +109,13 @@ def checked_retries(retries: int | None, *, task: str) -> int | None:
     return retries
 
 
+def checked_cost(cost: int, *, task: str) -> int:
+    """How many slots a run takes. Raises BadTask for less than one."""
+    if not isinstance(cost, int) or cost < 1:
+        raise BadTask(task, f"cost={cost!r} must be a whole number of slots, at least 1.")
+    return cost
+
+
 def checked_delays(delays: Sequence[float] | None, *, task: str) -> tuple[float, ...] | None:
     """The seconds before each retry. Raises BadTask when there are none, or a negative one."""
     if delays is None:

@@ -243,6 +243,11 @@ class PlatformTask(Task):
             context.report_rest()
 
     @property
+    def cost(self) -> int:
+        """How many slots of a worker a run takes."""
+        return self.spec.cost
+
+    @property
     def chunk(self) -> Chunk | None:
         """How its messages are gathered; None: each runs alone."""
         return self.spec.chunk
