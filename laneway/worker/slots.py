@@ -10,7 +10,7 @@ before the pool:
 3. While a heavy task is here, the prefetch count is lower by what it costs beyond one, so that other workers get the
    messages for which this one has no slot.
 
-A worker none of whose tasks costs more than one slot has no such count.
+Tasks with Celery's own `rate_limit` do not come by here: Celery gives them to the pool itself. A worker none of whose tasks costs more than one slot has no such count.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Slots:
     def _take(self) -> Admission | None:
         with self._lock:
             while self._waiting and (is_stopping() or not self._waiting[0].is_known):
-                self._waiting.popleft()  # its message is given back
+                self._waiting.popleft().return_room()  # its message is given back
             if not self._waiting:
                 return None
             first = self._waiting[0]
