@@ -10,7 +10,8 @@ before the pool:
 3. While a heavy task is here, the prefetch count is lower by what it costs beyond one, so that other workers get the
    messages for which this one has no slot.
 
-Tasks with Celery's own `rate_limit` do not come by here: Celery gives them to the pool itself. A worker none of whose tasks costs more than one slot has no such count.
+Tasks with Celery's own `rate_limit` do not come by here: Celery gives them to the pool itself. A worker none of whose
+tasks costs more than one slot has no such count.
 """
 
 from __future__ import annotations
