@@ -12,6 +12,7 @@ from laneway.engine.flow_fields import MAX_LIMITS
 from laneway.platform.execution.chunk import ChunkContext
 from laneway.platform.execution.context import Context
 from laneway.platform.execution.declaration import (
+    Declaration,
     checked_aliases,
     checked_cost,
     checked_delays,
@@ -310,8 +311,14 @@ def _register(
         cost=checked_cost(cost, task=name),
         **options,
     )
+    instance = _instance(work, declaration, spec)
+    registry.add(spec, instance, source=f"{work.__module__}.{work.__qualname__}")
+    return instance
+
+
+def _instance(work: Callable[..., Any], declaration: Declaration, spec: TaskSpec) -> PlatformTask:
     attributes: dict[str, Any] = {
-        "name": name,
+        "name": spec.name,
         "spec": spec,
         "declaration": declaration,
         "work": staticmethod(work),
@@ -319,12 +326,10 @@ def _register(
         "__doc__": work.__doc__,
         "__module__": work.__module__,
     }
-    if chunk is not None:
+    if spec.chunk is not None:
         attributes["track_started"] = False  # the tracer, which runs after the function, would note it too late
     base = FunctionTask if declaration.is_plain else PayloadTask
-    instance = cast("type[PlatformTask]", type(work.__name__, (base,), attributes))()
-    registry.add(spec, instance, source=f"{work.__module__}.{work.__qualname__}")
-    return instance
+    return cast("type[PlatformTask]", type(work.__name__, (base,), attributes))()
 
 
 def _checked_chunk(task: str, chunk: object) -> Chunk | None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from weakref import ref
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
@@ -128,7 +128,8 @@ class Gatherer:
         self._task, self._consumer, self._start = task, consumer, start
         self.pool = CollectingPool(consumer.pool)
         self._open: dict[Hashable, Chunk] = {}
-        gatherers: dict[str, Gatherer] = vars(consumer).setdefault("_laneway_gatherers", {})
+        attributes: dict[str, Any] = vars(consumer)
+        gatherers: dict[str, Gatherer] = attributes.setdefault("_laneway_gatherers", {})
         if previous := gatherers.get(task.name):  # Celery makes its strategies anew at each connection
             previous.close_all()
         gatherers[task.name] = self
@@ -231,7 +232,8 @@ class Chunk:
         if not isinstance(answers, list):  # Celery's pools of this process report an error of the pool so
             self.on_failure(answers)
             return
-        answer_of = {id(job): answer for job, answer in zip(self._jobs, answers, strict=True)}
+        given = cast("list[Any]", answers)
+        answer_of = {id(job): answer for job, answer in zip(self._jobs, given, strict=True)}
         _each(lambda job: job.callback(answer_of[id(job)]), self._jobs)
         self._set_room(0)
 
@@ -259,7 +261,8 @@ class Chunk:
 
 def run_chunk(target: Callable[..., Any], id: str, calls: list[Call]) -> list[Any]:
     """Run the messages of a chunk in the process of the pool; return the tracer's answer for each."""
-    task: ChunkTask = current_app.tasks[calls[0][0]]
+    tasks: dict[str, Any] = cast("Any", current_app).tasks
+    task: ChunkTask = tasks[calls[0][0]]
     return [target(*call) for call in task.run_chunk(id, calls)]
 
 

@@ -18,6 +18,7 @@ from laneway.engine.replies import MessageState
 from laneway.transport.channel import Channel
 from laneway.transport.codec import from_stored
 from laneway.worker.request import shown_request
+from laneway.worker.slots import known_slots
 
 MAX_LISTED = 100
 """The most messages listed per queue."""
@@ -46,7 +47,7 @@ def show_slots() -> None:
 
     def stats(state: Any, **kwargs: Any) -> dict[str, Any]:
         """Request worker statistics/information."""
-        slots = vars(state.consumer).get("_laneway_slots")
+        slots = known_slots(state.consumer)
         return celery_stats(state, **kwargs) | ({"slots": slots.counts()} if slots is not None else {})
 
     stats.shows_slots = True  # pyright: ignore[reportFunctionMemberAccess]

@@ -142,8 +142,9 @@ class Admission:
         return call
 
     def _end(self) -> None:
+        attributes: dict[str, Any] = vars(self._request)
         for name in _WATCHED:  # the message of the request is to be collected with it, and not later
-            vars(self._request).pop(name, None)
+            attributes.pop(name, None)
         self._slots.end(self)
 
 
@@ -152,9 +153,15 @@ def cost_of(task: Any) -> int:
     return max(1, int(getattr(task, "cost", 1) or 1))
 
 
+def known_slots(consumer: Any) -> Slots | None:
+    """The slots of the worker with this consumer, if they are counted."""
+    attributes: dict[str, Any] = vars(consumer)
+    return attributes.get("_laneway_slots")
+
+
 def slots_of(consumer: Any) -> Slots | None:
     """The slots of the worker with this consumer; None when no task of its app takes more than one."""
-    known: Slots | None = vars(consumer).get("_laneway_slots")
+    known = known_slots(consumer)
     if known is None and any(cost_of(task) > 1 for task in consumer.app.tasks.values()):
-        known = vars(consumer)["_laneway_slots"] = Slots(consumer.pool)
+        known = consumer._laneway_slots = Slots(consumer.pool)
     return known

@@ -10,13 +10,13 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from celery.app.task import Context as Request
 from kombu.serialization import loads, prepare_accept_content
 
 from laneway.platform.errors import PlatformError
-from laneway.platform.execution.attempts import DeliveredTask
+from laneway.platform.execution.attempts import Attempts, DeliveredTask
 from laneway.platform.execution.outcomes import Attempt, AttemptResult, Outcome
 
 Call = tuple[Any, ...]
@@ -94,7 +94,8 @@ def _start(task: Any, parts: Sequence[Part], *, chunk: dict[str, Any]) -> None:
         with _refused(task, part):
             part.delivered = task.delivered(part.request.args, part.request.kwargs, chunk=chunk)
     delivered = [(part, part.delivered) for part in parts if part.delivered is not None]
-    replies = task.platform.attempts.start_many([each for _, each in delivered]) if delivered else []
+    attempts: Attempts = task.platform.attempts
+    replies = attempts.start_many([each for _, each in delivered]) if delivered else []
     for (part, each), reply in zip(delivered, replies, strict=True):
         with _refused(task, part):
             part.started = task.attempt_of(reply, each)
@@ -112,13 +113,13 @@ def _refused(task: Any, part: Part) -> Generator[None]:
 
 def _request_of(task: Any, call: Call) -> Request:
     """The request of a message, as Celery's tracer makes it."""
-    _, _, described, body, content_type, encoding = call
+    _, _, headers, body, content_type, encoding = call
     if content_type:
         accept = prepare_accept_content(task.app.conf.accept_content)
         body = loads(body, content_type, encoding, accept=accept)
-    args, kwargs, embed = body
-    described = {**described, "args": args, "kwargs": kwargs, "is_eager": False, "called_directly": False}
-    return Request(described, **embed or {})
+    args, kwargs, embed = cast("tuple[list[Any], dict[str, Any], dict[str, Any] | None]", body)
+    described = {**cast("dict[str, Any]", headers), "args": args, "kwargs": kwargs}
+    return Request({**described, "is_eager": False, "called_directly": False}, **embed or {})
 
 
 @contextmanager

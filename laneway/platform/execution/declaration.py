@@ -111,7 +111,7 @@ def checked_retries(retries: int | None, *, task: str) -> int | None:
 
 def checked_cost(cost: int, *, task: str) -> int:
     """How many slots a run takes. Raises BadTask for less than one."""
-    if not isinstance(cost, int) or cost < 1:
+    if cost < 1 or cost != int(cost):
         raise BadTask(task, f"cost={cost!r} must be a whole number of slots, at least 1.")
     return cost
 
