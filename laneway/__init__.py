@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laneway.engine.engine import Engine
     from laneway.installation import install
+    from laneway.platform.execution.chunk import ChunkContext
     from laneway.platform.execution.context import Context
+    from laneway.platform.flow.chunk import Chunk
     from laneway.platform.flow.task_flow import Limit
     from laneway.platform.task_decorator import task
     from laneway.results.backend import ResultBackend
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from laneway.transport.transport import Transport
 
 _HOMES = {
+    "Chunk": "laneway.platform.flow.chunk",
+    "ChunkContext": "laneway.platform.execution.chunk",
     "Context": "laneway.platform.execution.context",
     "Engine": "laneway.engine.engine",
     "Limit": "laneway.platform.flow.task_flow",
@@ -37,4 +41,16 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-__all__ = ["Context", "Engine", "Limit", "Payload", "ResultBackend", "Transport", "install", "message_options", "task"]
+__all__ = [
+    "Chunk",
+    "ChunkContext",
+    "Context",
+    "Engine",
+    "Limit",
+    "Payload",
+    "ResultBackend",
+    "Transport",
+    "install",
+    "message_options",
+    "task",
+]

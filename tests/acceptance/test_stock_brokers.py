@@ -15,7 +15,7 @@ from laneway.platform.queues import Priority
 from laneway.schemas.task import TaskState
 from tests.fixtures.rabbitmq import RabbitServer
 from tests.fixtures.site import Site, running_site, seconds_between
-from tests.fixtures.tasks_for_tests import FAILING, GATED
+from tests.fixtures.tasks_for_tests import FAILING, FILLED, GATED
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +173,16 @@ def test_a_message_that_rabbitmq_does_not_confirm_is_published_again_and_answere
     assert on_rabbitmq.until(on_rabbitmq.message("after-silence")).state == TaskState.COMPLETED
     assert [turn.role for turn in on_rabbitmq.turns("silence")] == ["customer", "assistant"]
     on_rabbitmq.end_nodes()
+
+
+def test_a_worker_with_one_slot_runs_chunks(site: Site) -> None:
+    site.worker("gathers", concurrency=1)
+    ids = [site.submit(FILLED, {"how": how}) for how in ("", "", "fail", "")]
+
+    runs = site.until_all_over(ids)
+    assert [run.state for run in runs] == [
+        *(TaskState.COMPLETED, TaskState.COMPLETED, TaskState.FAILED, TaskState.COMPLETED),
+    ]
+    assert [event for id in ids for event, *_ in site.events(id)] == ["in-4"] * 4
+    begun = [event.data for event in site.services.event_stream.events(ids[1]) if event.kind == "begin"]
+    assert begun[0]["chunk"]["size"] == len(ids)

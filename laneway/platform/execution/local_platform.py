@@ -253,9 +253,9 @@ class _Tasks:
 
 class _NoWatchdog:
     @contextmanager
-    def watch(self, attempt: Attempt) -> Generator[None]:
+    def watch(self, attempt: Attempt, *, interrupt: bool = True) -> Generator[None]:
         """Watch nothing: the task learns of a cancellation by its reports."""
-        del attempt
+        del attempt, interrupt
         yield
 
 
