@@ -139,6 +139,11 @@ def platform_problem(path: str, error: PlatformError) -> Response:
         title=error.title,
         detail=detail,
         kind=problem_kind(type(error).__name__),
+        errors=[
+            FieldProblem(field=field[:LONGEST_NAME], problem=masked(problem)[:LONGEST_PROBLEM])
+            for field, problem in error.invalid_fields[:50]
+        ]
+        or None,
         headers=headers,
     )
 

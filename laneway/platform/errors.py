@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from laneway._suggestion import suggest
@@ -18,6 +19,11 @@ class PlatformError(LanewayError, init=False):
     def retry_after(self) -> float | None:
         """Seconds to wait before the next try; None when the error does not say."""
         return None
+
+    @property
+    def invalid_fields(self) -> Sequence[tuple[str, str]]:
+        """Fields of the request that are not valid, each with its problem."""
+        return ()
 
 
 class PermanentError(PlatformError, init=False):

@@ -19,7 +19,7 @@
     if (element.dataset.type === "list") return text.split(",").map((each) => Number(each.trim()));
     if (element.dataset.type === "moment") return momentOf(element, text);
     if (element.dataset.type !== "json") return text;
-    if (element.value.includes("***")) throw new FieldError(element.name, "Write the hidden values (***) anew: this page does not know them.");
+    if (element.value.includes(element.dataset.hidden)) throw new FieldError(element.name, `Write the hidden values (${element.dataset.hidden}) anew: this page does not know them.`);
     try { return JSON.parse(text); } catch (error) { throw new FieldError(element.name, `It is no JSON: ${error.message}`); }
   }
 
@@ -53,18 +53,25 @@
     whole.textContent = "";
   }
 
+  // data-kinds of a form: kind of a problem → the field that has it.
+  function ofKind(form, error) {
+    const kinds = JSON.parse(form.dataset.kinds ?? "{}"), field = kinds[error.problem?.type?.split(":").pop()];
+    return field ? [{ field, problem: error.problem.detail }] : [];
+  }
+
   // `field`: of the answer, such as body.payload.hours; its first part that is a field of the form gets the problem.
   function show(form, error, { focus = true } = {}) {
     clear(form);
     const rest = [];
     let first = null;
-    for (const { field, problem: text } of error.fields ?? error.problem?.errors ?? []) {
+    for (const { field, problem: text } of error.fields ?? error.problem?.errors ?? ofKind(form, error)) {
       const problem = text.replace(/^Value error, /, "");
       const parts = (field ?? "").split(".").filter((part) => part !== "body");
       const [element, place] = problemPlace(form, parts[0]);
       if (!place) { rest.push(problem); continue; }
       element.setAttribute("aria-invalid", "true");
-      place.textContent = parts.length > 1 ? `${parts.slice(1).join(".")}: ${problem}` : problem;
+      const hint = problem.startsWith("String should match pattern") && $(`#${element.id}-hint`);
+      place.textContent = hint ? `Only: ${hint.textContent}` : parts.length > 1 ? `${parts.slice(1).join(".")}: ${problem}` : problem;
       first ??= element;
     }
     if (!first && !rest.length) rest.push(error.message);
@@ -123,7 +130,7 @@
       clear(form);
       list.replaceChildren(...found.upcoming.map((at) => {
         const item = document.createElement("li");
-        item.textContent = `${found.local?.[at] ?? at}`;
+        item.textContent = firingText(at, body.timezone);
         return item;
       }));
       state.textContent = found.upcoming.length ? found.when : "There is no further firing: look at start and end.";
@@ -133,6 +140,12 @@
       state.textContent = "The times are shown when all fields are right.";
       show(form, error, { focus: false });
     }
+  }
+
+  function firingText(at, zone) {
+    const utc = `${at.slice(0, 19).replace("T", " ")} UTC`;
+    if (!zone || zone === "UTC") return utc;
+    try { return `${new Date(at).toLocaleString("sv-SE", { timeZone: zone })} (${utc.slice(11)})`; } catch { return utc; }
   }
 
   function isComplete(form) {
