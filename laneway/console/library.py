@@ -8,6 +8,7 @@ from laneway.console import assets
 from laneway.console.pages import (
     access,
     audit,
+    canaries,
     dead_letters,
     deliveries,
     limits,
@@ -31,6 +32,7 @@ CONSOLE: Final = (
     schedules,
     limits,
     workers,
+    canaries,
     webhooks,
     deliveries,
     audit,
