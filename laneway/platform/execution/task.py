@@ -28,6 +28,7 @@ from laneway.platform.execution.attempts import DeliveredTask, with_message_opti
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta
 from laneway.platform.execution.context import Context, running, running_task
 from laneway.platform.execution.declaration import Declaration
+from laneway.platform.execution.learned_limits import learn
 from laneway.platform.execution.ledger_attempts import LOST_ATTEMPT_HEADER
 from laneway.platform.execution.local_run import run_eagerly
 from laneway.platform.execution.outcomes import (
@@ -205,9 +206,15 @@ class PlatformTask(Task):
         except SoftTimeLimitExceeded:
             return Raised(TimeLimitExceeded(self._time_limit))
         except Exception as error:  # noqa: BLE001  whatever a task raises becomes an outcome
-            return Raised(error)
+            return self._learned(attempt, error) or Raised(error)
         finally:
             context.report_rest()
+
+    def _learned(self, attempt: Attempt, error: Exception) -> Snoozed | None:
+        """What follows if a service has asked to wait, and a limit of the task learns from that."""
+        if not any(limit.learn for limit in self.spec.flow.limits) or isinstance(error, InvalidPayload):
+            return None
+        return learn(self.platform, self.spec, validated(self.spec, opened_payload(attempt.payload)), error)
 
     def _sealed(self, outcome: Outcome) -> Outcome:
         """The outcome with an encrypted result, if the task is encrypted: as it is stored, passed on and logged."""
