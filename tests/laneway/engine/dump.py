@@ -8,8 +8,10 @@ from typing import Any
 
 from laneway.engine import Engine, Event, MessageState, PutCode, PutResult
 from laneway.engine.keys import NAMES
+from laneway.engine.limit_waits import LimitWait
 from laneway.engine.message import decode, unpack_id
-from tests.laneway.engine.model_queue import WAITING, ExpectedEvent, ModelQueue
+from tests.laneway.engine.model_flow import ModelFlow
+from tests.laneway.engine.model_queue import WAITING, ExpectedEvent, ModelMessage, ModelQueue
 
 NO_KEY, NO_EXPIRY = -2, -1  # replies of PTTL
 _HASHES = (
@@ -213,3 +215,23 @@ def put_detail(put: PutResult) -> str | None:
 def _dead_info(value: bytes) -> tuple[int, str, str]:
     end = 3 + value[2]
     return int.from_bytes(value[:2], "big"), value[3:end].decode(), value[end:].decode()
+
+
+def assert_limit_waits(waits: list[LimitWait], model: ModelFlow, q: ModelQueue, m: ModelMessage) -> None:
+    """What a message is told of its limits is what the model knows: its line, those before it, and who is open."""
+    if m.line is None or m.line[0].startswith("\1"):
+        assert waits == []
+        return
+    first, *others = waits
+    lines = {other: model.line_of(each, m.line) for other, each in model.queues.items()}
+    place = next(lines[other].index(m) for other, each in model.queues.items() if each is q)
+    in_others = sum(min(len(line), place) for line in lines.values() if m not in line)
+    assert ((first.name, first.key), first.ahead) == (m.line, place + in_others)
+    used = {(use.name, use.key) for use in model.uses_of(q, m)} | {m.line}
+    assert {(wait.name, wait.key) for wait in waits} == used
+    for wait in waits:
+        assert wait.running == model.running(wait.name, wait.key)
+        if not wait.ahead and not model.has_clock_gone_back(wait.name, wait.key):
+            opens = model.opens_at(wait.name, wait.key, wait.points)
+            assert (wait.is_full or bool(wait.opens_at)) is (opens is not None)
+    assert len(others) <= 9
