@@ -217,21 +217,34 @@ def _dead_info(value: bytes) -> tuple[int, str, str]:
     return int.from_bytes(value[:2], "big"), value[3:end].decode(), value[end:].decode()
 
 
-def assert_limit_waits(waits: list[LimitWait], model: ModelFlow, q: ModelQueue, m: ModelMessage) -> None:
-    """What a message is told of its limits is what the model knows: its line, those before it, and who is open."""
-    if m.line is None or m.line[0].startswith("\1"):
-        assert waits == []
-        return
-    first, *others = waits
-    lines = {other: model.line_of(each, m.line) for other, each in model.queues.items()}
-    place = next(lines[other].index(m) for other, each in model.queues.items() if each is q)
-    in_others = sum(min(len(line), place) for line in lines.values() if m not in line)
-    assert ((first.name, first.key), first.ahead) == (m.line, place + in_others)
-    used = {(use.name, use.key) for use in model.uses_of(q, m)} | {m.line}
-    assert {(wait.name, wait.key) for wait in waits} == used
-    for wait in waits:
-        assert wait.running == model.running(wait.name, wait.key)
-        if not wait.ahead and not model.has_clock_gone_back(wait.name, wait.key):
-            opens = model.opens_at(wait.name, wait.key, wait.points)
-            assert (wait.is_full or bool(wait.opens_at)) is (opens is not None)
-    assert len(others) <= 9
+def assert_limit_waits(engine: Engine, model: ModelFlow, queue: str) -> None:
+    """What the first and the last message that wait are told of their limits is what the model knows."""
+    q = model.queues[queue]
+    waiting = q.in_states(MessageState.LIMITED)
+    for m in {each.id: each for each in (*waiting[:1], *waiting[-1:])}.values():
+        waits = engine.limit_waits(queue, m.id)
+        if m.line is None or m.line[0].startswith("\1"):
+            assert waits == []
+            continue
+        own, *lines = [model.line_of(q, m.line), *(model.line_of(each, m.line) for each in _others(model, queue))]
+        place = own.index(m)
+        ahead = place + sum(min(len(line), place) for line in lines)
+        assert ((waits[0].name, waits[0].key), waits[0].ahead) == (m.line, ahead)
+        assert {(wait.name, wait.key) for wait in waits} == {*_uses(model, q, m), m.line}
+        for wait in waits:
+            _assert_stands(wait, model)
+
+
+def _assert_stands(wait: LimitWait, model: ModelFlow) -> None:
+    assert wait.running == model.running(wait.name, wait.key)
+    if not wait.ahead and not model.has_clock_gone_back(wait.name, wait.key):
+        opens = model.opens_at(wait.name, wait.key, wait.points)
+        assert (wait.is_full or bool(wait.opens_at)) is (opens is not None)
+
+
+def _others(model: ModelFlow, queue: str) -> list[ModelQueue]:
+    return [q for name, q in model.queues.items() if name != queue]
+
+
+def _uses(model: ModelFlow, q: ModelQueue, m: ModelMessage) -> set[tuple[str, str]]:
+    return {(use.name, use.key) for use in model.uses_of(q, m)}

@@ -337,7 +337,6 @@ class EngineMachine(BulkRules):
             return
         m = max(of_task, key=lambda m: m.sequence)
         self._assert_info(found, m)
-        assert_limit_waits(self.engine.limit_waits(queue, m.id), self.model, q, m)
         assert (found.cancelled, found.attempts) == (m.cancelled, m.started)
         assert (found.lease is not None) is (found.owner is not None) is (m.state is MessageState.LEASED)
         ready = [other.id for other in q.in_states(MessageState.READY)]
@@ -358,6 +357,7 @@ class EngineMachine(BulkRules):
             for queue in QUEUES:
                 real = assert_same(self.engine, queue, self.model.queue(queue))
                 assert_expiring(self.engine, queue, expires="expires" in real["limits"])
+                assert_limit_waits(self.engine, self.model, queue)
                 if ledger := self.ledgers.get(queue):
                     ledger.read(real["events"])
                     ledger.assert_agrees(real)
