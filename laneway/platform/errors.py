@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from laneway._suggestion import suggest
@@ -19,11 +18,6 @@ class PlatformError(LanewayError, init=False):
     def retry_after(self) -> float | None:
         """Seconds to wait before the next try; None when the error does not say."""
         return None
-
-    @property
-    def invalid_fields(self) -> Sequence[tuple[str, str]]:
-        """Fields of the request that are not valid, each with its problem."""
-        return ()
 
 
 class PermanentError(PlatformError, init=False):

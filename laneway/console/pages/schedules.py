@@ -17,7 +17,6 @@ from laneway.api.navigation import NavigationEntry
 from laneway.api.routers.schedules import Key
 from laneway.console.rendering import PageRoute, Pages
 from laneway.platform.access.caller import current_caller
-from laneway.platform.access.errors import NotAllowed
 from laneway.platform.access.scopes import Scope
 from laneway.platform.platform import Platform
 from laneway.platform.queues import queues as declared
@@ -27,12 +26,10 @@ from laneway.platform.schedules.views import describe, describe_whole
 from laneway.schemas.choices import PriorityName
 from laneway.schemas.schedule import Overlap, ScheduleDefinition, ScheduleSource
 
-router = APIRouter(
-    prefix="/console/schedules", include_in_schema=False, route_class=PageRoute, dependencies=[requires(Scope.READ)]
-)
+router = APIRouter(prefix="/console/schedules", include_in_schema=False, route_class=PageRoute)
 navigation = (NavigationEntry("Schedules", "/console/schedules", "e"),)
 pages = Pages()
-MAY_CHANGE: Final = requires(Scope.SCHEDULES)
+READS, CHANGES = requires(Scope.READ), requires(Scope.SCHEDULES)
 MISSED: Final = (("once", "send the last one"), ("skip", "leave them out"), ("all", "send all of the last …"))
 OVERLAP: Final = (
     ("allow", "run both"),
@@ -42,25 +39,25 @@ OVERLAP: Final = (
 )
 
 
-@router.get("", dependencies=[OnlyKnown])
+@router.get("", dependencies=[READS, OnlyKnown])
 async def show_schedules(request: Request, services: ServicesDep) -> Response:
     """The schedules by key."""
     return await pages.show(request, "schedules.html", partial(_schedules, services))
 
 
-@router.get("/-/new", dependencies=[MAY_CHANGE, OnlyKnown])
+@router.get("/-/new", dependencies=[CHANGES, OnlyKnown])
 async def show_new_schedule(request: Request, services: ServicesDep) -> Response:
     """The form of a new schedule."""
     return await pages.show(request, "schedule_form.html", partial(_form, services, None), live=False)
 
 
-@router.get("/{key}/change", dependencies=[MAY_CHANGE, OnlyKnown])
+@router.get("/{key}/change", dependencies=[CHANGES, OnlyKnown])
 async def show_schedule_change(key: Key, request: Request, services: ServicesDep) -> Response:
     """The form with which a schedule is changed."""
     return await pages.show(request, "schedule_form.html", partial(_form, services, key), live=False)
 
 
-@router.get("/{key}", dependencies=[OnlyKnown])
+@router.get("/{key}", dependencies=[READS, OnlyKnown])
 async def show_schedule(key: Key, request: Request, services: ServicesDep) -> Response:
     """One schedule with its next ten and last ten firings."""
     return await pages.show(request, "schedule.html", partial(_schedule, services, key))
@@ -82,16 +79,14 @@ def _form(services: Platform, key: str | None) -> Mapping[str, Any]:
     caller = current_caller()
     found: ScheduleDefinition | None = None
     if key is not None:
-        if not caller.may(Scope.READ):
-            raise NotAllowed(caller.name, f"it needs the scope {Scope.READ}")
         schedule = describe_whole(*services.schedules.show(key))
         if schedule.source is not ScheduleSource.OPERATOR:
             raise OfTheCode(key)
-        found = schedule.definition
+        found = schedule.definition if caller.may(Scope.READ) else None
     names = (name for name in registry if not registry.is_internal(name) and caller.may_submit(name))
     return {
         "key": key,
-        "unreadable": key is not None and found is None,
+        "is_hidden": key is not None and found is None,
         "given": found or ScheduleDefinition.model_construct(task=""),
         "hidden": HIDDEN,
         "tasks": sorted(names),

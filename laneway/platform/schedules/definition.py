@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -21,10 +21,7 @@ class BadDefinition(PermanentError):
     template = "The schedule cannot be kept: {problems}."
     problems: str
     fields: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def invalid_fields(self) -> Sequence[tuple[str, str]]:
-        return self.fields
+    """Each field that is wrong, and its problem."""
 
 
 class Definition(ScheduleDefinition):
