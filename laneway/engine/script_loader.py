@@ -54,6 +54,7 @@ OPERATIONS = (
     "set_named_limit",
     "block_limit",
     "named_limits",
+    "limit_waits",
     "trim_journal",
     "count_events",
     "lags",

@@ -371,7 +371,7 @@ class Platform:
     def schedules(self) -> Schedules:
         from laneway.platform.schedules.schedules import Schedules
 
-        return Schedules(self._app, self.database, self.tasks)
+        return Schedules(self._app, self.database, self.broker, self.tasks)
 
     @cached_property
     def schedule_watch(self) -> ScheduleWatch:

@@ -31,6 +31,7 @@ from laneway.platform.execution.chunk import ChunkContext, as_dict, outcome_of, 
 from laneway.platform.execution.chunk_run import End, current_part, run_parts
 from laneway.platform.execution.context import Context, running, running_task
 from laneway.platform.execution.declaration import Declaration
+from laneway.platform.execution.learned_limits import learn
 from laneway.platform.execution.ledger_attempts import LOST_ATTEMPT_HEADER
 from laneway.platform.execution.local_run import run_eagerly
 from laneway.platform.execution.outcomes import (
@@ -40,6 +41,7 @@ from laneway.platform.execution.outcomes import (
     Outcome,
     Raised,
     Skip,
+    Snoozed,
     Stopped,
     storable,
 )
@@ -238,7 +240,7 @@ class PlatformTask(Task):
         except TaskCancelled:
             return Stopped("interrupted" if attempt.interrupted else "cooperative")
         except Exception as error:  # noqa: BLE001  whatever a task raises becomes an outcome
-            return outcome_of(error, self.time_limit)
+            return self._learned(attempt, error) or outcome_of(error, self.time_limit)
         finally:
             context.report_rest()
 
@@ -275,6 +277,12 @@ class PlatformTask(Task):
     def call_chunk(self, context: ChunkContext, payloads: list[Payload]) -> object:
         """Call the function of a chunk task."""
         return self.work(context, payloads) if self.declaration.takes_context else self.work(payloads)
+
+    def _learned(self, attempt: Attempt, error: Exception) -> Snoozed | None:
+        """What follows if a service has asked to wait, and a limit of the task learns from that."""
+        if not any(limit.learn for limit in self.spec.flow.limits) or isinstance(error, InvalidPayload):
+            return None
+        return learn(self.platform, self.spec, validated(self.spec, opened_payload(attempt.payload)), error)
 
     def _sealed(self, outcome: Outcome) -> Outcome:
         """The outcome with an encrypted result, if the task is encrypted: as it is stored, passed on and logged."""

@@ -43,6 +43,7 @@ PAGES: dict[str, str] = {
     "/console/webhooks/destinations": Scope.WEBHOOKS,
     "/console/webhooks/deliveries": Scope.WEBHOOKS,
     "/console/webhooks/deliveries/{delivery_id:path}": Scope.WEBHOOKS,
+    **dict.fromkeys(("/console/schedules/-/new", "/console/schedules/{key}/change"), Scope.SCHEDULES),
     **dict.fromkeys(("/console/conversations", "/console/conversations/{conversation_id:path}"), "conversations"),
     **dict.fromkeys(("/console/documents", "/console/documents/{document_id:path}"), "documents"),
     **dict.fromkeys(("/console/leads", "/console/leads/{lead_id:path}"), "leads"),
