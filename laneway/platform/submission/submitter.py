@@ -77,7 +77,7 @@ class Submitter:
         """Accept one task; see `TaskManager.submit`."""
         spec = spec_of(task)
         row = row_of(spec, validated(spec, payload), options, self._settings)
-        if rule_of(spec, options, row["key"]) is not None:
+        if options.batch is not None or rule_of(spec, options, row["key"]) is not None:
             return self.submit_many([Submission(spec, payload, options)])[0]
         self._admission.admit([row])
         store_large([row], self._settings)
