@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laneway.engine.engine import Engine
     from laneway.installation import install
+    from laneway.platform.batches.batch import Batch, batch
     from laneway.platform.execution.context import Context
     from laneway.platform.flow.task_flow import Limit
     from laneway.platform.task_decorator import task
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     from laneway.transport.transport import Transport
 
 _HOMES = {
+    "Batch": "laneway.platform.batches.batch",
     "Context": "laneway.platform.execution.context",
     "Engine": "laneway.engine.engine",
     "Limit": "laneway.platform.flow.task_flow",
     "Payload": "laneway.schemas.payload",
+    "batch": "laneway.platform.batches.batch",
     "install": "laneway.installation",
     "ResultBackend": "laneway.results.backend",
     "Transport": "laneway.transport.transport",
@@ -37,4 +40,16 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-__all__ = ["Context", "Engine", "Limit", "Payload", "ResultBackend", "Transport", "install", "message_options", "task"]
+__all__ = [
+    "Batch",
+    "Context",
+    "Engine",
+    "Limit",
+    "Payload",
+    "ResultBackend",
+    "Transport",
+    "batch",
+    "install",
+    "message_options",
+    "task",
+]

@@ -8,6 +8,7 @@ from laneway.console import assets
 from laneway.console.pages import (
     access,
     audit,
+    batches,
     dead_letters,
     deliveries,
     overview,
@@ -27,6 +28,7 @@ CONSOLE: Final = (
     task,
     dead_letters,
     workflows,
+    batches,
     schedules,
     workers,
     webhooks,

@@ -77,7 +77,6 @@ class Batches:
                 unit.submit_many(_within(new.id, new.tasks))
                 if not new.is_open:
                     self._close(unit.session, queries.get(unit.session, new.id))
-                record(unit.session, "batch.create", ("batch", new.id), after={"tasks": len(new.tasks)})
             else:
                 _check_same(queries.get(unit.session, new.id), digest)
         if created:

@@ -12,12 +12,14 @@ from sqlalchemy import func, select, update
 
 from laneway.platform import clock
 from laneway.platform.batch_errors import BatchOver
+from laneway.platform.batches import callbacks, settling
 from laneway.platform.batches.batches import Batches, NewBatch
 from laneway.platform.batches.callbacks import callback_id, callback_rows
 from laneway.platform.db.models import BatchCheck, TaskBatch, TaskRun
 from laneway.platform.db.queries import batches as queries
 from laneway.platform.errors import Conflict, InvalidPayload, NotFound
 from laneway.platform.execution.outcomes import Attempt, Outcome, Raised
+from laneway.platform.object_store import StorageUnavailable
 from laneway.platform.operations.retention import Retention
 from laneway.platform.registry import TaskSpec
 from laneway.platform.settings import TaskSettings
@@ -45,8 +47,8 @@ def task(**options: Any) -> Submission:
 
 def new(tasks: int = 2, *, id: str = "b", **more: Any) -> NewBatch:
     """A batch with tasks `b-0`, `b-1` …, and a callback for each event."""
-    callbacks = {event: Submission(CALLBACK, {"hours": 2}, SubmitOptions()) for event in EVENTS}
-    return NewBatch(id=id, tasks=[task(id=f"{id}-{n}") for n in range(tasks)], callbacks=callbacks, **more)
+    given = {event: Submission(CALLBACK, {"hours": 2}, SubmitOptions()) for event in EVENTS}
+    return NewBatch(id=id, tasks=[task(id=f"{id}-{n}") for n in range(tasks)], callbacks=given, **more)
 
 
 def work(platform: Platform, outcome: Outcome | None = None) -> str | None:
@@ -345,6 +347,39 @@ def test_checks_of_a_batch_that_is_gone_are_dropped(platform: Platform) -> None:
     settle(platform)
 
     assert checks(platform) == 0
+
+
+def test_a_relay_that_dies_before_its_commit_has_done_nothing(
+    platform: Platform, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches.create(new(1))
+    work(platform)
+    platform.recorder.catch_up()
+    with monkeypatch.context() as patched:
+        patched.setattr(settling, "_has_succeeded", lambda *_: 1 / 0)  # after `complete` was submitted
+        with pytest.raises(ZeroDivisionError):
+            platform.tasks.outbox.batches.settle()
+    assert (fired(platform), batches.view("b").finished_at) == ([], None)
+    settle(platform)
+
+    assert fired(platform) == ["complete", "success"]
+
+
+def test_a_payload_that_cannot_be_stored_now_is_tried_again(
+    platform: Platform, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageUnavailable("away")
+
+    batches.create(new(0, id="a"))
+    batches.create(new(0))
+    with monkeypatch.context() as patched:
+        patched.setattr(callbacks, "store_large", refuse)
+        settle(platform)
+    assert (fired(platform, "a"), fired(platform)) == ([], [])
+    settle(platform)
+
+    assert fired(platform, "a") == fired(platform) == ["complete", "success"]
 
 
 def end_rows(platform: Platform, ids: Sequence[str], barrier: Barrier) -> None:
