@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-from typing import Any
-
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from laneway.platform import clock
 from laneway.platform.batch_errors import BatchOver
-from laneway.platform.batches import callbacks, settling
 from laneway.platform.batches.batches import Batches, NewBatch
 from laneway.platform.batches.callbacks import callback_id, callback_rows
-from laneway.platform.db.models import BatchCheck, TaskBatch, TaskRun
+from laneway.platform.db.models import TaskBatch
 from laneway.platform.db.queries import batches as queries
 from laneway.platform.errors import Conflict, InvalidPayload, NotFound
-from laneway.platform.execution.outcomes import Attempt, Outcome, Raised
-from laneway.platform.object_store import StorageUnavailable
+from laneway.platform.execution.outcomes import Raised
 from laneway.platform.operations.retention import Retention
 from laneway.platform.registry import TaskSpec
 from laneway.platform.settings import TaskSettings
@@ -28,55 +21,9 @@ from laneway.platform.submission.transaction import Submission
 from laneway.schemas.choices import BatchEvent, BatchState
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskState
+from tests.fixtures.batches import CALLBACK, CALLBACK_QUEUE, QUEUE, TASK, checks, fired, new, settle, task, work
 from tests.fixtures.emptied import ONE_DATABASE
 from tests.fixtures.platform import MovableClock, Platform
-
-TASK, QUEUE = "cleanup_old_data_task", "maintenance"
-CALLBACK, CALLBACK_QUEUE = "generate_performance_report_task", "analytics"
-EVENTS = tuple(BatchEvent)
-
-
-@pytest.fixture
-def batches(platform: Platform) -> Batches:
-    return Batches(platform.database, platform.recorder, platform.tasks, platform.settings.tasks)
-
-
-def task(**options: Any) -> Submission:
-    return Submission(TASK, {}, SubmitOptions(**options))
-
-
-def new(tasks: int = 2, *, id: str = "b", **more: Any) -> NewBatch:
-    """A batch with tasks `b-0`, `b-1` …, and a callback for each event."""
-    given = {event: Submission(CALLBACK, {"hours": 2}, SubmitOptions()) for event in EVENTS}
-    return NewBatch(id=id, tasks=[task(id=f"{id}-{n}") for n in range(tasks)], callbacks=given, **more)
-
-
-def work(platform: Platform, outcome: Outcome | None = None) -> str | None:
-    """Run the next task without a retry."""
-    delivery = platform.fetch(QUEUE)
-    if delivery is None:
-        return None
-    attempt = platform.begun(delivery)
-    assert isinstance(attempt, Attempt)
-    attempt.max_retries = 0
-    platform.end(attempt, outcome)
-    return attempt.task_id
-
-
-def settle(platform: Platform) -> None:
-    platform.recorder.catch_up()
-    platform.tasks.outbox.relay()
-
-
-def fired(platform: Platform, id: str = "b") -> list[str]:
-    """The events whose callbacks were submitted, in this order."""
-    ids = {callback_id(id, event): str(event) for event in EVENTS}
-    return [ids[run.id] for run in platform.rows() if run.id in ids]
-
-
-def checks(platform: Platform) -> int:
-    with platform.database.reading() as session:
-        return session.scalar(select(func.count()).select_from(BatchCheck)) or 0
 
 
 def test_a_batch_whose_tasks_are_all_completed(platform: Platform, batches: Batches) -> None:
@@ -347,100 +294,6 @@ def test_checks_of_a_batch_that_is_gone_are_dropped(platform: Platform) -> None:
     settle(platform)
 
     assert checks(platform) == 0
-
-
-def test_a_relay_that_dies_before_its_commit_has_done_nothing(
-    platform: Platform, batches: Batches, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batches.create(new(1))
-    work(platform)
-    platform.recorder.catch_up()
-    with monkeypatch.context() as patched:
-        patched.setattr(settling, "_has_succeeded", lambda *_: 1 / 0)  # after `complete` was submitted
-        with pytest.raises(ZeroDivisionError):
-            platform.tasks.outbox.batches.settle()
-    assert (fired(platform), batches.view("b").finished_at) == ([], None)
-    settle(platform)
-
-    assert fired(platform) == ["complete", "success"]
-
-
-def test_a_payload_that_cannot_be_stored_now_is_tried_again(
-    platform: Platform, batches: Batches, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise StorageUnavailable("away")
-
-    batches.create(new(0, id="a"))
-    batches.create(new(0))
-    with monkeypatch.context() as patched:
-        patched.setattr(callbacks, "store_large", refuse)
-        settle(platform)
-    assert (fired(platform, "a"), fired(platform)) == ([], [])
-    settle(platform)
-
-    assert fired(platform, "a") == fired(platform) == ["complete", "success"]
-
-
-def end_rows(platform: Platform, ids: Sequence[str], barrier: Barrier) -> None:
-    """End tasks in one transaction that is open while the other one is, too, as two recorders do."""
-    with platform.database.transaction() as session:
-        session.execute(update(TaskRun).where(TaskRun.id.in_(ids)).values(state=TaskState.COMPLETED))
-        queries.add_checks(session, session.scalars(select(TaskRun).where(TaskRun.id.in_(ids))).all(), ended=True)
-        session.flush()
-        barrier.wait(10)
-
-
-@pytest.mark.parametrize("platform_database", ["postgresql"], indirect=True)  # SQLite has one writer at a time
-def test_two_last_tasks_that_end_at_once(platform: Platform, batches: Batches) -> None:
-    """Neither of the two transactions sees the end of the other one, and a relay looks meanwhile."""
-    batches.create(new(2))
-    settle(platform)
-    barrier = Barrier(3)
-    with ThreadPoolExecutor(2) as pool:
-        ends = [pool.submit(end_rows, platform, [f"b-{n}"], barrier) for n in range(2)]
-        platform.tasks.outbox.batches.settle()
-        assert fired(platform) == []
-        barrier.wait(10)
-        for end in ends:
-            end.result()
-    platform.tasks.outbox.batches.settle()
-
-    assert fired(platform) == ["complete", "success"]
-
-
-@pytest.mark.parametrize("platform_database", ["postgresql"], indirect=True)
-def test_many_relays_fire_once(platform: Platform, batches: Batches) -> None:
-    for n in range(20):
-        batches.create(new(0, id=f"b{n}"))
-    barrier = Barrier(4)
-
-    def relay() -> None:
-        barrier.wait(10)
-        platform.tasks.outbox.batches.settle()
-
-    with ThreadPoolExecutor(4) as pool:
-        for done in [pool.submit(relay) for _ in range(4)]:
-            done.result()
-    platform.tasks.outbox.batches.settle()
-
-    assert all(fired(platform, f"b{n}") == ["complete", "success"] for n in range(20))
-    assert len(platform.rows()) == 40
-
-
-@pytest.mark.parametrize("platform_database", ["postgresql"], indirect=True)
-def test_a_batch_does_not_end_while_somebody_adds_a_task(platform: Platform, batches: Batches) -> None:
-    batches.create(new(1))
-    platform.start(QUEUE)
-    with platform.tasks.transaction() as unit:
-        unit.submit(TASK, {}, options=SubmitOptions(id="late", batch="b"))
-        end_rows(platform, ["b-0"], Barrier(1))
-        platform.tasks.outbox.batches.settle()
-        assert checks(platform) > 0, "it is left to a later run, and nobody waits"
-    platform.tasks.outbox.batches.settle()
-
-    view = batches.view("b")
-    assert (fired(platform), view.waiting, view.finished_at) == ([], 1, None)
 
 
 @ONE_DATABASE
