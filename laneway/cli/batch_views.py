@@ -13,6 +13,8 @@ from laneway.cli.tables import Cell, Fields, Grid, ident, number, text, when
 from laneway.schemas.choices import BatchState
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from laneway.schemas.batch import BatchView
 
 COLOURS: Final = {
@@ -72,5 +74,5 @@ def _state(batch: BatchView) -> Cell:
     return Cell(batch.state.value, COLOURS[batch.state])
 
 
-def _moment(at: object) -> str:
-    return when(at).text if at is not None else "-"  # pyright: ignore[reportArgumentType] - the views have times
+def _moment(at: datetime | None) -> str:
+    return when(at).text or "-"

@@ -174,7 +174,9 @@ def _problems(description: str, id: str | None) -> list[str]:
 
 
 def _callback(given: Callback) -> Submission:
-    task, payload = given if isinstance(given, tuple) else (given, {})
+    if not isinstance(given, tuple):
+        return Submission(given, {}, SubmitOptions())
+    task, payload = given
     return Submission(task, payload if isinstance(payload, Payload) else dict(payload), SubmitOptions())
 
 

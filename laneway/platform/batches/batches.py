@@ -28,6 +28,7 @@ from laneway.platform.submission.acceptance import spec_of
 from laneway.platform.submission.transaction import Submission
 from laneway.platform.task_manager import TaskManager
 from laneway.schemas.batch import BatchCancelResponse, BatchHandle, BatchView
+from laneway.schemas.choices import BatchEvent
 from laneway.schemas.task import TaskHandle
 
 log = logger(__name__)
@@ -45,7 +46,7 @@ class NewBatch:
     id: str = field(default_factory=lambda: str(uuid4()))
     """A repeat with the same id and contents changes nothing."""
     description: str = ""
-    callbacks: Callbacks = field(default_factory=dict)
+    callbacks: Callbacks = field(default_factory=dict[BatchEvent, Submission])
     tasks: Sequence[Submission] = ()
     is_open: bool = False
     """Whether more tasks follow: it does not end before it is closed."""

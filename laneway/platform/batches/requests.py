@@ -17,7 +17,7 @@ def new_batch(request: BatchRequest) -> NewBatch:
         id=_id(request),
         description=request.description,
         callbacks={
-            event: outside_submission(TaskRequest(name=callback.name, payload=callback.payload))
+            event: outside_submission(TaskRequest.model_validate(callback.model_dump()))
             for event, callback in request.callbacks.items()
         },
         tasks=[outside_submission(each) for each in request.tasks],

@@ -180,7 +180,7 @@ def counts(session: Session, ids: Collection[str]) -> dict[str, dict[TaskState, 
     rows = select(TaskRun.batch_id, TaskRun.state, func.count()).where(TaskRun.batch_id.in_(ids))
     found: dict[str, dict[TaskState, int]] = {id: {} for id in ids}
     for id, state, number in session.execute(rows.group_by(TaskRun.batch_id, TaskRun.state)):
-        found[id][TaskState(state)] = number
+        found[str(id)][TaskState(state)] = number
     return found
 
 

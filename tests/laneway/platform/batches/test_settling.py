@@ -81,6 +81,8 @@ def test_a_task_that_dies_and_is_completed_after_a_retry(
     settle(platform)
     assert fired(platform) == ["death", "complete"], "each of them once"
     platform.tasks.retry_many([platform.row(died)])
+    settle(platform)
+    assert batches.view("b").finished_at is None
     work(platform)
     settle(platform)
 

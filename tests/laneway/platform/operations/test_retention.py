@@ -48,6 +48,7 @@ KINDS = (
     "documents",
     "reports",
     "alerts",
+    "batches",
     "workers",
     "queue_samples",
     *("schedule_firings", "bulk_action_tasks", "bulk_actions"),
