@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laneway.engine.engine import Engine
     from laneway.installation import install
+    from laneway.platform.batches.batch import Batch, batch
     from laneway.platform.execution.chunk import ChunkContext
     from laneway.platform.execution.context import Context
     from laneway.platform.flow.chunk import Chunk
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "Chunk": "laneway.platform.flow.chunk",
     "ChunkContext": "laneway.platform.execution.chunk",
+    "Batch": "laneway.platform.batches.batch",
     "Context": "laneway.platform.execution.context",
     "Engine": "laneway.engine.engine",
     "Limit": "laneway.platform.flow.task_flow",
     "Payload": "laneway.schemas.payload",
+    "batch": "laneway.platform.batches.batch",
     "install": "laneway.installation",
     "ResultBackend": "laneway.results.backend",
     "Transport": "laneway.transport.transport",
@@ -42,6 +45,8 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "Batch",
+    "Batch",
     "Chunk",
     "ChunkContext",
     "Context",
@@ -50,6 +55,7 @@ __all__ = [
     "Payload",
     "ResultBackend",
     "Transport",
+    "batch",
     "install",
     "message_options",
     "task",

@@ -20,6 +20,7 @@ from laneway.api.request_spans import request_telemetry
 from laneway.api.routers import (
     alerts,
     audit_log,
+    batches,
     bulk_tasks,
     dead_letters,
     destinations,
@@ -43,7 +44,7 @@ from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
-    *(tasks, bulk_tasks, events, queues, limits, maintenance, schedules, dead_letters, workflows),
+    *(tasks, batches, bulk_tasks, events, queues, limits, maintenance, schedules, dead_letters, workflows),
     *(outbound_webhooks, destinations, alerts, audit_log, health, metrics, login, sessions, tokens),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""

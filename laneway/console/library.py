@@ -8,6 +8,7 @@ from laneway.console import assets
 from laneway.console.pages import (
     access,
     audit,
+    batches,
     canaries,
     dead_letters,
     deliveries,
@@ -30,6 +31,7 @@ CONSOLE: Final = (
     task,
     dead_letters,
     workflows,
+    batches,
     schedules,
     limits,
     workers,

@@ -96,6 +96,8 @@ class LocalPlatform:
         self.tasks = _Tasks(settings, record.submitted, on_submit)
         self.waits = _Waits(record)
         self.cancellation_watchdog = _NoWatchdog()
+        if behind is None:
+            self.batches = _NoBatches()
 
     def block_limit(self, name: str, seconds: float, *, key: str) -> None:
         """Note that a limit was reached."""
@@ -249,6 +251,14 @@ class _Tasks:
         raise AttributeError(
             f"A task that runs in this process has no `platform.tasks.{name}`: test this with a real platform"
         )
+
+
+class _NoBatches:
+    """The task belongs to no batch."""
+
+    def batch_of(self, task_id: str) -> None:
+        """No batch."""
+        del task_id
 
 
 class _NoWatchdog:

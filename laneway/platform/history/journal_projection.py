@@ -288,7 +288,7 @@ class JournalProjection:
         at = moment(event.at)
         if run.state not in FINISHED or (run.finished_at is not None and at < run.finished_at):
             return None
-        task_runs.restart(run, sent_at=at)
+        task_runs.restart(self._session, run, sent_at=at)
         return {}
 
     def progress(self, run: TaskRun, event: Event) -> EventData | None:

@@ -121,10 +121,10 @@ class Submitter:
         return (row, options) if row is not None else self.submit(submission.task, submission.payload, options)
 
     def _admitted(self, submission: Submission) -> Row | None:
-        """The row of a submission that may come in. None: the tasks of its key decide what becomes of it."""
+        """The row of a submission that may come in. None: its batch, or the tasks of its key, decide about it."""
         spec, options = spec_of(submission.task), submission.options
         row = row_of(spec, validated(spec, submission.payload), options, self._settings)
-        if rule_of(spec, options, row["key"]) is not None:
+        if options.batch is not None or rule_of(spec, options, row["key"]) is not None:
             return None
         self._admission.admit([row])
         store_large([row], self._settings)

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import batches
 from laneway.platform.db.queries import outbox as queries
 from laneway.platform.errors import QueueFull, Unsupported
 from laneway.platform.registry import TaskRef
@@ -96,8 +97,8 @@ class SubmissionTransaction:
         """Accept one task with this transaction: it is sent after the commit, and never after a rollback.
 
         Raises UnknownTaskType, InvalidPayload, InvalidOptions, Conflict (same id, other payload), QueueFull (in a
-        bounded transaction), BrokerMemoryFull, QuotaExceeded, OverQuota, StorageUnavailable, and Unsupported for
-        uniqueness and durability, which only the broker can give.
+        bounded transaction), BrokerMemoryFull, QuotaExceeded, OverQuota, StorageUnavailable, NotFound and BatchOver
+        for a batch, and Unsupported for uniqueness and durability, which only the broker can give.
         """
         return self.submit_many([Submission(task, payload, options or SubmitOptions())])[0]
 
@@ -110,6 +111,8 @@ class SubmissionTransaction:
             self._wait(partial(self._admission.admit, [one.row for one in given], inside=not self._bounded))
         plain = [one.row for one in given if one.rule is None]
         self._check_room(row["queue"] for row in plain)
+        for batch in sorted({one.row["batch_id"] for one in given if one.row["batch_id"] is not None}):
+            batches.hold_open(self.session, batch)
         self._wait(partial(store_large, plain, self._settings))
         self._keyed.lock((one.row, one.rule) for one in given if one.rule is not None)
         handles = [handle for rule, group in groupby(given, _rule) for handle in self._accept(rule, group)]
