@@ -46,7 +46,6 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "Batch",
-    "Batch",
     "Chunk",
     "ChunkContext",
     "Context",
