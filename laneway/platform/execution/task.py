@@ -272,7 +272,15 @@ class PlatformTask(Task):
         unbind_all()
         bind(chunk=id)
         with acting_as(self._caller(attempts[0])), capture(self._log_recorder(attempts[0]), lines=LOG_LINES):
-            return work_on_chunk(self, attempts, id=id)
+            return self._with_learned(attempts, work_on_chunk(self, attempts, id=id))
+
+    def _with_learned(self, attempts: Sequence[Attempt], outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The outcomes of a chunk. An error from which a limit learns becomes a wait; that of all closes it once."""
+        learned: dict[BaseException, Snoozed | None] = {}
+        for attempt, outcome in zip(attempts, outcomes, strict=True):
+            if isinstance(outcome, Raised) and outcome.error not in learned:
+                learned[outcome.error] = self._learned(attempt, outcome.error)
+        return [(learned[each.error] if isinstance(each, Raised) else None) or each for each in outcomes]
 
     def call_chunk(self, context: ChunkContext, payloads: list[Payload]) -> object:
         """Call the function of a chunk task."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from celery import _state
 
 import laneway.testing
-from laneway import Chunk, ChunkContext, Context, task
+from laneway import Chunk, ChunkContext, Context, Limit, task
 from laneway.platform.errors import PermanentError, RetryableError, TaskCancelled, TaskSnoozed
 from laneway.platform.execution.chunk import split
+from laneway.platform.execution.local_platform import LocalPlatform
 from laneway.platform.execution.outcomes import Completed, Raised, Snoozed, Stopped
 from laneway.platform.execution.task import PlatformTask
 from laneway.platform.flow.chunk import BadChunk, chunk_note, chunk_of_note
@@ -164,6 +166,27 @@ def test_an_error_of_the_function_is_that_of_each_task() -> None:
 
     runs = laneway.testing.run_many(declare(send, retries=1), [{"to": "ada"}, {"to": "bob"}])
     assert [(run.state, len(run.attempts)) for run in runs] == [(TaskState.DEAD_LETTER, 2)] * 2
+
+
+def test_a_limit_learns_once_from_the_error_of_a_chunk_and_each_task_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, closed = [429, 200], list[tuple[str, float]]()
+
+    def send(payloads: list[Mail]) -> None:
+        request = httpx.Request("GET", "https://mail.example.com")
+        response = httpx.Response(answers.pop(0), headers={"Retry-After": "7"}, request=request)
+        response.raise_for_status()
+
+    def block(_: LocalPlatform, name: str, seconds: float, *, key: str) -> None:
+        closed.append((name + key, seconds))
+
+    monkeypatch.setattr(LocalPlatform, "block_limit", block)
+    limit = Limit("mail", rate=10, learn=True)
+    runs = laneway.testing.run_many(declare(send, limits=[limit]), [{"to": "ada"}, {"to": "bob"}])
+
+    for run in runs:
+        assert run.state == TaskState.COMPLETED
+        assert [attempt.state for attempt in run.attempts] == [TaskState.SCHEDULED, TaskState.COMPLETED]
+    assert closed == [("mail", 7.0)]
 
 
 def test_a_chunk_task_runs_alone_where_nothing_is_gathered() -> None:
