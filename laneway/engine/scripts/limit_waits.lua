@@ -5,7 +5,7 @@
 --        line it waits: now (us), limit, key, points, interval, burst, max_running, when its rate is used up until (us; 0: it is
 --        not), until when it is blocked (us; 0: it is not), points that run, messages that go before this one, holders:
 --        a list of prefix of the queue, task, end of the lease (ms)
--- uses: base clock record flow
+-- uses: base clock record places flow
 local us, id, most = clock(), ARGV[1], tonumber(ARGV[2])
 local q, limits = names(KEYS[1])
 local member, m = call('HGET', q.limited_in, id), load(q, id)
