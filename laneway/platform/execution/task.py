@@ -286,7 +286,7 @@ class PlatformTask(Task):
         """Call the function of a chunk task."""
         return self.work(context, payloads) if self.declaration.takes_context else self.work(payloads)
 
-    def _learned(self, attempt: Attempt, error: Exception) -> Snoozed | None:
+    def _learned(self, attempt: Attempt, error: BaseException) -> Snoozed | None:
         """What follows if a service has asked to wait, and a limit of the task learns from that."""
         if not any(limit.learn for limit in self.spec.flow.limits) or isinstance(error, InvalidPayload):
             return None
