@@ -1,6 +1,6 @@
 # One image for every process; docker-compose.yml names the command of each container.
-# Pin it where the registry can be asked: --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:…
-ARG PYTHON_IMAGE=python:3.13-slim
+# For another base give the build argument PYTHON_IMAGE; docs/security/supply-chain.md says how to renew the digest.
+ARG PYTHON_IMAGE=python:3.13-slim@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 FROM ${PYTHON_IMAGE}
 
 ENV PATH=/opt/venv/bin:$PATH \

@@ -33,7 +33,13 @@ REFUSED_LICENCES = re.compile(r"\b(A?GPL|GNU (Affero )?General Public|SSPL|BUSL|
 ALLOWED_DESPITE = re.compile(r"\bLGPL|Lesser|\bOR\b|exception", re.IGNORECASE)
 """Texts of licences that name a refused one, and are compatible."""
 NAME = re.compile(r"[A-Za-z0-9._-]+")
-IMAGE = re.compile(r"[A-Z]+_IMAGE(?:=|:-)([^\s}]+)|^FROM\s+([^$\s]\S*)", re.MULTILINE)
+IMAGE = re.compile(r"[A-Z]+_IMAGE(?:=|:-)([^\s}]+)|^FROM\s+([^$\s]\S*)|^ +image: (\S+[:/]\S+)", re.MULTILINE)
+TEMPLATE = "laneway/cli/project_template"
+IMAGE_FILES = (
+    *("Dockerfile", "docker-compose.yml"),
+    *(f"{TEMPLATE}/Dockerfile.template", f"{TEMPLATE}/docker-compose.yml.template"),
+)
+"""The files that name images of a registry: our own, and those of a new project."""
 
 
 def unlocked(installed: list[Distribution], locks: dict[str, locked.Locked]) -> Iterator[str]:
@@ -82,7 +88,7 @@ def refused_licences(installed: list[Distribution]) -> Iterator[str]:
 
 def unpinned_images(root: Path) -> Iterator[str]:
     """Images that are named without a digest. `${NAME:-image}` counts as its default."""
-    for name in ("Dockerfile", "docker-compose.yml"):
+    for name in IMAGE_FILES:
         for image in {"".join(found) for found in IMAGE.findall((root / name).read_text("utf-8"))}:
             if "@sha256:" not in image:
                 yield f"{name} uses {image} without a digest"
@@ -107,11 +113,9 @@ def main() -> None:
     known: Path | None = parser.parse_args().advisories
     locks = {**locked.read(ROOT / "requirements/run.txt"), **locked.read(ROOT / "requirements/dev.txt")}
     installed = list(distributions())
-    found = list(problems(installed, locks, known))
+    found = [*problems(installed, locks, known), *unpinned_images(ROOT)]
     for problem in found:
         print(f"audit: {problem}")
-    for image in unpinned_images(ROOT):
-        print(f"audit, to know: {image}; a digest is known only to who may ask the registry")
     if known is None:
         print("audit, to know: no advisories were given, so known vulnerabilities were not looked for")
     else:

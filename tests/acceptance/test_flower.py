@@ -82,7 +82,7 @@ def test_flower_shows_results_errors_and_arguments_without_secrets(site: Site) -
     wait_until(lambda: task_state(site, running, login) == "STARTED", seconds=20)
     paths = [f"/{kind}/{id}" for kind in ("task", "api/task/info", "api/task/result") for id in (returned, raised)]
     paths += ["/api/tasks", f"/task/{by_celery}", f"/task/{running}"]
-    (worker,) = ask(site, "/api/workers?refresh=1", login).json()
+    (worker,) = wait_until(lambda: ask(site, "/api/workers?refresh=1", login).json(), seconds=20)
     paths += ["/api/workers?refresh=1", f"/worker/{worker}"]
 
     shown = {path: page(site, path, login) for path in paths}

@@ -135,13 +135,23 @@ def test_advisories_that_are_none_are_an_error(tmp_path: Path) -> None:
 
 
 def test_images_without_a_digest_are_named(tmp_path: Path) -> None:
+    pinned = f"valkey@sha256:{'a' * 64}"
+    for name in audit.IMAGE_FILES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"    image: {pinned}\n  image: $name\n")
     (tmp_path / "Dockerfile").write_text("ARG PYTHON_IMAGE=python:3\nFROM ${PYTHON_IMAGE}\nFROM other:1\n")
-    (tmp_path / "docker-compose.yml").write_text(f"image: ${{VALKEY_IMAGE:-valkey@sha256:{'a' * 64}}}\n")
+    (tmp_path / "docker-compose.yml").write_text(f"image: ${{VALKEY_IMAGE:-{pinned}}}\n  image: laneway\n")
+    (tmp_path / audit.IMAGE_FILES[-1]).write_text("    image: valkey/valkey:9\n")
 
     assert sorted(audit.unpinned_images(tmp_path)) == [
         "Dockerfile uses other:1 without a digest",
         "Dockerfile uses python:3 without a digest",
+        f"{audit.IMAGE_FILES[-1]} uses valkey/valkey:9 without a digest",
     ]
+
+
+def test_the_images_of_this_project_and_of_a_new_one_have_digests() -> None:
+    assert list(audit.unpinned_images(audit.ROOT)) == []
 
 
 def test_the_bill_of_materials_lists_each_locked_package_with_its_hashes(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_an_app_that_is_set_up_well_has_no_finding() -> None:
 
     assert findings(CHECKS, facts) == {}
     assert (facts.on_engine, facts.result_backend, facts.time_limit) == (True, "redis", 60.0)
-    assert [each.name for each in facts.tasks] == ["shop.add"]
+    assert [each.name for each in facts.tasks if each.name.startswith("shop.")] == ["shop.add"]
 
 
 def test_what_an_app_says_of_itself_is_read() -> None:
