@@ -128,7 +128,7 @@ class Gatherer:
         self._task, self._consumer, self._start = task, consumer, start
         self.pool = CollectingPool(consumer.pool)
         self._open: dict[Hashable, Chunk] = {}
-        attributes: dict[str, Any] = vars(consumer)
+        attributes = cast("dict[str, Any]", consumer.__dict__)
         gatherers: dict[str, Gatherer] = attributes.setdefault("_laneway_gatherers", {})
         if previous := gatherers.get(task.name):  # Celery makes its strategies anew at each connection
             previous.close_all()

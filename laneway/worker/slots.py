@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from threading import RLock
-from typing import Any
+from typing import Any, cast
 
 from celery.worker import state
 
@@ -142,7 +142,7 @@ class Admission:
         return call
 
     def _end(self) -> None:
-        attributes: dict[str, Any] = vars(self._request)
+        attributes = cast("dict[str, Any]", self._request.__dict__)
         for name in _WATCHED:  # the message of the request is to be collected with it, and not later
             attributes.pop(name, None)
         self._slots.end(self)
@@ -155,7 +155,7 @@ def cost_of(task: Any) -> int:
 
 def known_slots(consumer: Any) -> Slots | None:
     """The slots of the worker with this consumer, if they are counted."""
-    attributes: dict[str, Any] = vars(consumer)
+    attributes = cast("dict[str, Any]", consumer.__dict__)
     return attributes.get("_laneway_slots")
 
 

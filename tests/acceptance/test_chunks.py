@@ -86,3 +86,16 @@ def test_a_kill_a_cancellation_a_lost_connection_and_a_warm_shutdown_lose_nothin
     site.worker("goes-on", concurrency=1)
     ids += submit(site, FILLED, 1)
     assert [(run.state, run.attempts) for run in site.until_all_over(ids)] == [(TaskState.COMPLETED, 1)] * SIZE
+
+
+def test_a_time_limit_ends_the_attempts_of_all(site: Site) -> None:
+    gate = site.gate()
+    site.worker("limits", concurrency=1, TASK_SOFT_TIME_LIMIT="1", TASK_TIME_LIMIT="30")
+    ids = submit(site, FILLED, SIZE, gate=str(gate))
+    wait_until(
+        lambda: {run.error for run in site.rows(ids)} == {"The task ran longer than its limit of 1 s."}, seconds=30
+    )
+    gate.open()
+    runs = site.until_all_over(ids)
+    assert {run.state for run in runs} == {TaskState.COMPLETED}
+    assert min(run.attempts for run in runs) >= 2

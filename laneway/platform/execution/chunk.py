@@ -80,7 +80,7 @@ class RunsChunks(Protocol):
         ...
 
     @property
-    def time_limit(self) -> float:
+    def soft_limit(self) -> float:
         """The soft time limit in seconds."""
         ...
 
@@ -97,7 +97,7 @@ def work_on_chunk(task: RunsChunks, attempts: Sequence[Attempt], *, id: str) -> 
         try:
             items[attempt] = ChunkItem(attempt, validated(task.spec, opened_payload(attempt.payload)))
         except Exception as error:  # noqa: BLE001  whatever one payload causes is the outcome of its task
-            outcomes[attempt] = outcome_of(error, task.time_limit)
+            outcomes[attempt] = outcome_of(error, task.soft_limit)
     if items:
         outcomes |= zip(items, _outcomes(task, id, items), strict=True)
     return [outcomes[attempt] for attempt in attempts]
@@ -110,9 +110,9 @@ def _outcomes(task: RunsChunks, id: str, items: Mapping[Attempt, ChunkItem[Paylo
             for attempt in items:
                 watched.enter_context(task.platform.cancellation_watchdog.watch(attempt, interrupt=False))
             returned = task.call_chunk(context, [item.payload for item in items.values()])
-        return split(returned, len(items), time_limit=task.time_limit)
+        return split(returned, len(items), time_limit=task.soft_limit)
     except Exception as error:  # noqa: BLE001  whatever the function raises is the outcome of all
-        return [outcome_of(error, task.time_limit)] * len(items)
+        return [outcome_of(error, task.soft_limit)] * len(items)
 
 
 def split(returned: object, size: int, *, time_limit: float) -> list[Outcome]:

@@ -158,7 +158,7 @@ class PlatformTask(Task):
         return Caller(kind="task", name=f"{self.name} {self.request.id}", scopes=scopes, request_id=attempt.request_id)
 
     @property
-    def time_limit(self) -> float:
+    def soft_limit(self) -> float:
         """The soft time limit in seconds: the task's own, or the platform's."""
         _, own = self.request.timelimit or (None, None)
         return float(own or self.platform.settings.tasks.soft_time_limit)
@@ -240,7 +240,7 @@ class PlatformTask(Task):
         except TaskCancelled:
             return Stopped("interrupted" if attempt.interrupted else "cooperative")
         except Exception as error:  # noqa: BLE001  whatever a task raises becomes an outcome
-            return self._learned(attempt, error) or outcome_of(error, self.time_limit)
+            return self._learned(attempt, error) or outcome_of(error, self.soft_limit)
         finally:
             context.report_rest()
 
