@@ -69,7 +69,7 @@ def tree(spans: list[CollectedSpan]) -> set[tuple[str, str]]:
 
 
 def whole_trace(traced: Traced, trace_id: str) -> list[CollectedSpan]:
-    """The spans of a trace that a request began, when each has its parent: an attempt ends, and is sent, after its steps."""
+    """The spans of a trace that a request began, as soon as each has its parent; that of an attempt comes last."""
 
     def without_parent() -> set[str]:
         spans = traced.collector.of_trace(trace_id)
