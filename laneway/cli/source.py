@@ -93,6 +93,7 @@ class FeedPart:
     name: str | None = None
     tag: str | None = None
     workflow: str | None = None
+    batch: str | None = None
     kinds: tuple[str, ...] = ()
     after: int | None = None
     last: int = 0

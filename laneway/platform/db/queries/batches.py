@@ -22,6 +22,7 @@ from laneway.platform.errors import NotFound
 from laneway.schemas.task import FAILURES, FINISHED, UNFINISHED, TaskState
 
 _ADD_CHECK: Final = insert(cast("Table", BatchCheck.__table__))
+IDS_AT_ONCE: Final = 500
 _INSERT: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 GONE: Final = {
     TaskState.COMPLETED: TaskBatch.gone_completed,
@@ -98,6 +99,16 @@ def hold_open(session: Session, id: str) -> None:
         raise BatchOver(id, "cancelled")
     if batch.closed_at is not None and not has_unfinished(session, id):
         raise BatchOver(id, "over: it is closed, and all its tasks have ended")
+
+
+def has_all(session: Session, id: str, task_ids: Sequence[str]) -> bool:
+    """Whether all of these are tasks of the batch already."""
+    for first in range(0, len(task_ids), IDS_AT_ONCE):
+        part = set(task_ids[first : first + IDS_AT_ONCE])
+        number = select(func.count()).select_from(TaskRun).where(TaskRun.id.in_(part), TaskRun.batch_id == id)
+        if session.scalar(number) != len(part):
+            return False
+    return True
 
 
 # --- checks

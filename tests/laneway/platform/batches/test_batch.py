@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy.orm import Session
 
 import laneway
 from app.services.container import Services
@@ -112,6 +113,19 @@ def test_the_option_batch_is_that_of_a_submission(platform: Platform) -> None:
     assert batch.view().total == 3
     assert batch.close().state is BatchState.RUNNING
     assert batch.cancel().cancelled == 3
+
+
+def test_a_task_of_a_batch_belongs_to_a_transaction_of_the_caller(platform: Platform) -> None:
+    batch = laneway.batch(keep_open=True).make()
+    with Session(platform.database.engine) as session:
+        part.options(batch=batch.id, session=session).submit(1)
+        session.rollback()
+        assert batch.view().total == 0
+        part.options(batch=batch.id, session=session).submit(2)
+        session.commit()
+    assert batch.view().total == 1
+    with pytest.raises(InvalidOptions, match="session"):
+        batch.add(part.options(session=session), 3)
 
 
 @pytest.mark.parametrize("given", [{"description": "x" * 201}, {"id": ""}, {"id": "x" * 129}, {"id": "\x00"}])

@@ -160,6 +160,9 @@ def test_a_running_task_adds_tasks_to_a_closed_batch(platform: Platform, batches
         batches.add("b", [task(id="too-late")])
     with pytest.raises(NotFound):
         batches.add("unknown", [task()])
+    assert [handle.created for handle in batches.add("b", [task(id="child")])] == [False], "a repeat after the end"
+    with pytest.raises(BatchOver):
+        batches.add("b", [task(id="child"), task(id="too-late")])
     assert len(platform.rows()) == 4, "nothing was stored of what is refused"
 
 
