@@ -211,6 +211,18 @@ def test_what_waits_goes_on_by_priority_and_then_in_its_order(still: Engine) -> 
     assert fetch(still) == ["urgent", "a"]
 
 
+def test_a_message_that_needs_a_label_rings_for_consumers_with_it(still: Engine) -> None:
+    put(still, "a", flow=GPU)
+    own = RoundRobin({QUEUE: 1}, labels=("gpu",)).wakeups(still.keys)
+    key = still.keys.label_wakeup(QUEUE, "gpu")
+    assert own == {still.keys.wakeup(QUEUE): QUEUE, key: QUEUE}
+    assert still.fetch(RoundRobin({QUEUE: 1}), 10, idle_poll_ms=60_000).deliveries == []
+
+    assert still.runner.call("EXISTS", still.keys.wakeup(QUEUE)) == 0, "others would find nothing"
+    assert still.runner.call("ZCARD", key) == 1
+    assert 0 < still.runner.call("PTTL", key) <= 60_000, "nobody may ever have this label again"
+
+
 def test_only_a_consumer_with_its_labels_gets_a_message(still: Engine) -> None:
     put(still, "a", "b", flow=GPU)
     put(still, "eu", flow=Flow(labels=("gpu", "eu")))
