@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from laneway.api import docs_page, errors, openapi
 from laneway.api.access import Authentication
 from laneway.api.command_socket import answering_commands
+from laneway.api.direct_submit import DirectSubmit
 from laneway.api.host_check import HostCheck
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
@@ -76,6 +77,7 @@ def make_api(
     app.state.services = platform
     app.state.waiting = WaitingRequests(platform.settings.connections)
     errors.install(app)
+    app.add_middleware(DirectSubmit, api=app)
     app.add_middleware(Authentication, api=app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=platform.settings.api.max_body_bytes)
