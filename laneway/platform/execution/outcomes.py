@@ -16,8 +16,8 @@ import traceback as tracebacks
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from functools import cache
 from enum import Enum
+from functools import cache
 from types import TracebackType
 from typing import Any
 
