@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from rich.table import Table
 
-LESS_IS_BETTER = {"W3", "W5", "CPU", "p99", "CPU of a submission"}
+LESS_IS_BETTER = {"W3", "W5", "CPU", "p50", "p99"}
 
 Ratios: TypeAlias = dict[str, dict[str, float]]
 """Peer -> workload with our set-up -> how many times better ours is; below 1 it is worse."""

@@ -27,6 +27,7 @@ class Stores:
     """Redis is there from the beginning; PostgreSQL starts when somebody asks for a database."""
 
     redis: Server
+    _clients: tuple[Any, Any]
     _stack: ExitStack
     _postgres: StoppablePostgres | None = None
     _databases: dict[str, str] = field(default_factory=dict[str, str])
@@ -46,12 +47,22 @@ class Stores:
         return found | ({"BENCH_POSTGRES": self.database(database)} if database else {})
 
     def jobs(self) -> Any:
-        """A client of the database with the jobs."""
-        return self._client(JOBS)
+        """The client of the database with the jobs."""
+        return self._clients[JOBS]
 
     def results(self) -> Any:
-        """A client of the database with the results."""
-        return self._client(RESULTS)
+        """The client of the database with the results."""
+        return self._clients[RESULTS]
+
+    def bytes_of_keys(self) -> int:
+        """What all keys need, with all their elements."""
+        total = 0
+        for client in (self.jobs(), self.results()):
+            pipeline = client.pipeline(transaction=False)
+            for key in client.scan_iter(count=1000):
+                pipeline.memory_usage(key, samples=0)
+            total += sum(pipeline.execute())
+        return total
 
     def count(self, database: str, statement: str) -> int:
         """The number that a statement finds."""
@@ -63,10 +74,6 @@ class Stores:
         """Run a statement."""
         with psycopg.connect(self.database(database), autocommit=True) as connection:
             connection.execute(sql.SQL(statement))  # pyright: ignore[reportArgumentType]
-
-    def _client(self, database: int) -> Any:
-        client: Any = redis.Redis  # redis-py types its functions in part
-        return self._stack.enter_context(client.from_url(f"{self.redis.url}/{database}"))
 
     def _start(self) -> StoppablePostgres:
         try:
@@ -81,4 +88,6 @@ class Stores:
 def stores() -> Generator[Stores]:
     """Start the servers of one run. Raises SystemExit or NoValkeyBinary if Redis cannot start."""
     with own_server(append_only=False) as server, ExitStack() as stack:
-        yield Stores(server, stack)
+        client: Any = redis.Redis  # redis-py types its functions in part
+        jobs, results = (stack.enter_context(client.from_url(f"{server.url}/{each}")) for each in (JOBS, RESULTS))
+        yield Stores(server, (jobs, results), stack)

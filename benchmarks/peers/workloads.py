@@ -5,7 +5,7 @@ W1b  the same by the bulk call that a user of the library finds
 W2   workers drain a full queue, results stored where the library has them; the rate between 10 % and 95 % done
 W3   warm and idle workers: enqueue one job and wait for its result, many times
 W4   2,000 jobs sleep for 50 ms, 100 at a time
-W5   bytes of Redis for a queued job, from W1
+W5   bytes of all keys in Redis for a queued job, from W1 (by `MEMORY USAGE`)
 CPU  the workers' CPU time for a job, from W2
 
 The workers of W2 answer a few round trips first. Then they are paused by a signal, the queue is filled, and they go on:
@@ -14,6 +14,7 @@ no start of a process is measured.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -76,12 +77,10 @@ class Bench:
         """W1, W5 and W1b."""
         if wanted & {"W1", "W5"}:
             self._empty()
-            self._drive("one", 1)  # what the server keeps once, such as scripts, is not part of W5
-            memory = self._stores.redis.memory()
             answer = self._drive("one", self._jobs)
             yield Figure("W1", self._jobs / answer["seconds"], _cpu(answer, self._jobs))
             if self._library.database is None:
-                yield Figure("W5", (self._stores.redis.memory() - memory) / (self._jobs + WARM))
+                yield Figure("W5", self._stores.bytes_of_keys() / (self._jobs + WARM))
         if "W1b" in wanted and self._library.bulk:
             self._empty()
             answer = self._drive("bulk", self._jobs)
@@ -143,17 +142,26 @@ class Bench:
 
 
 def sample(
-    done: Callable[[], int], jobs: int, *, until: float, poll_seconds: float, check: Callable[[], None]
+    done: Callable[[], int],
+    jobs: int,
+    *,
+    until: float,
+    poll_seconds: float,
+    check: Callable[[], None],
+    idle_seconds: float = math.inf,
 ) -> list[tuple[float, int]]:
-    """Count until all jobs are done, or until a moment; returns how many were done at which moment.
+    """Count until all jobs are done, or no more for a while, or until a moment; returns the counts in time.
 
     Raises PeerFailed if none was done, and what `check` raises.
     """
     samples = [(time.perf_counter(), done())]
-    while samples[-1][1] < jobs and time.perf_counter() < until:
+    changed = samples[0][0]
+    while samples[-1][1] < jobs and samples[-1][0] < until and samples[-1][0] - changed < idle_seconds:
         check()
         time.sleep(poll_seconds)
         samples.append((time.perf_counter(), done()))
+        if samples[-1][1] != samples[-2][1]:
+            changed = samples[-1][0]
     if samples[-1][1] <= 0:
         raise PeerFailed("no job was done in time")
     return [(at, min(number, jobs)) for at, number in samples]
