@@ -16,7 +16,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-long test-fast check fix bench bench-answers bench-forecast bench-history bench-pipeline bench-platform bench-quotas bench-scale bench-throughput chaos load image lock clean docs docs-serve audit sbom
+.PHONY: help install install-dev up down demo test test-long test-fast check fix bench bench-answers bench-chunks bench-forecast bench-history bench-pipeline bench-platform bench-quotas bench-scale bench-throughput chaos load image lock clean docs docs-serve audit sbom
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-throughput: install-dev ## Measure the delivery engine against stock Celer
 
 bench-answers: install-dev ## Judge search and replies by questions over the example documents (options: ANSWERS="--failures")
 	@$(BIN)/python -m benchmarks.answers $(ANSWERS)
+
+bench-chunks: install-dev ## Compare tasks one by one with the same work in chunks (options: CHUNKS="--help")
+	@$(BIN)/python -m benchmarks.chunks $(CHUNKS)
 
 bench-history: install-dev ## Measure what the history costs per task (options: HISTORY="--help")
 	@$(BIN)/python -m benchmarks.history $(HISTORY)

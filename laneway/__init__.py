@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laneway.engine.engine import Engine
     from laneway.installation import install
+    from laneway.platform.batches.batch import Batch, batch
+    from laneway.platform.execution.chunk import ChunkContext
     from laneway.platform.execution.context import Context
+    from laneway.platform.flow.chunk import Chunk
     from laneway.platform.flow.task_flow import Limit
     from laneway.platform.task_decorator import task
     from laneway.results.backend import ResultBackend
@@ -17,10 +20,14 @@ if TYPE_CHECKING:
     from laneway.transport.transport import Transport
 
 _HOMES = {
+    "Chunk": "laneway.platform.flow.chunk",
+    "ChunkContext": "laneway.platform.execution.chunk",
+    "Batch": "laneway.platform.batches.batch",
     "Context": "laneway.platform.execution.context",
     "Engine": "laneway.engine.engine",
     "Limit": "laneway.platform.flow.task_flow",
     "Payload": "laneway.schemas.payload",
+    "batch": "laneway.platform.batches.batch",
     "install": "laneway.installation",
     "ResultBackend": "laneway.results.backend",
     "Transport": "laneway.transport.transport",
@@ -37,4 +44,18 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-__all__ = ["Context", "Engine", "Limit", "Payload", "ResultBackend", "Transport", "install", "message_options", "task"]
+__all__ = [
+    "Batch",
+    "Chunk",
+    "ChunkContext",
+    "Context",
+    "Engine",
+    "Limit",
+    "Payload",
+    "ResultBackend",
+    "Transport",
+    "batch",
+    "install",
+    "message_options",
+    "task",
+]

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, cast
 
 HIDDEN: Final = "[redacted]"
 LEAST: Final = 16
 """A part of a path with fewer characters is no secret: it could be guessed, or is a word or a number."""
 LONGEST_WORD: Final = 20
+KNOWN_NAMES, LONGEST_KNOWN = 4096, 64
+"""So many names, of at most so many characters, are remembered: most log lines have the same ones."""
 _LOGIN: Final = re.compile(r"(?<=://)[^/\s@]*@")
 _ADDRESS: Final = re.compile(r"(?<=://)[^\s\"'<>]+")
 _NAMES: Final = r"token|secret|key|sig|signature|password|auth|code"
@@ -66,12 +69,21 @@ def without_secrets(value: Any, *, of_text: Callable[[str], str] = masked) -> An
     if isinstance(value, dict):
         items = cast("dict[Any, Any]", value).items()
         return {
-            name: HIDDEN if SECRET_NAMES.search(str(name)) else without_secrets(item, of_text=of_text)
+            name: HIDDEN if _is_secret_name(str(name)) else without_secrets(item, of_text=of_text)
             for name, item in items
         }
     if isinstance(value, list):
         return [without_secrets(item, of_text=of_text) for item in cast("list[Any]", value)]
     return value
+
+
+def _is_secret_name(name: str) -> bool:
+    return _is_known_secret(name) if len(name) <= LONGEST_KNOWN else SECRET_NAMES.search(name) is not None
+
+
+@lru_cache(KNOWN_NAMES)
+def _is_known_secret(name: str) -> bool:
+    return SECRET_NAMES.search(name) is not None
 
 
 def masked_repr(text: str) -> str:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from laneway.api import docs_page, errors, openapi
 from laneway.api.access import Authentication
 from laneway.api.command_socket import answering_commands
+from laneway.api.direct_submit import DirectSubmit
 from laneway.api.host_check import HostCheck
 from laneway.api.lifespan import serving
 from laneway.api.middleware import BodyLimit, HeadAsGet, RequestContext
@@ -19,6 +20,7 @@ from laneway.api.request_spans import request_telemetry
 from laneway.api.routers import (
     alerts,
     audit_log,
+    batches,
     bulk_tasks,
     dead_letters,
     destinations,
@@ -42,7 +44,7 @@ from laneway.platform.logging import configure_logging
 from laneway.platform.platform import Platform
 
 ROUTERS: Final = (
-    *(tasks, bulk_tasks, events, queues, limits, maintenance, schedules, dead_letters, workflows),
+    *(tasks, batches, bulk_tasks, events, queues, limits, maintenance, schedules, dead_letters, workflows),
     *(outbound_webhooks, destinations, alerts, audit_log, health, metrics, login, sessions, tokens),
 )
 """The library's modules with routers, in the order of the OpenAPI document."""
@@ -76,6 +78,7 @@ def make_api(
     app.state.services = platform
     app.state.waiting = WaitingRequests(platform.settings.connections)
     errors.install(app)
+    app.add_middleware(DirectSubmit, api=app)
     app.add_middleware(Authentication, api=app)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=platform.settings.api.max_body_bytes)

@@ -29,6 +29,7 @@ from laneway.platform.errors import (
     PlatformError,
 )
 from laneway.platform.logging import logger
+from laneway.platform.schedules.definition import BadDefinition
 from laneway.schemas.problem import FieldProblem, Problem
 
 log = logger(__name__)
@@ -139,8 +140,19 @@ def platform_problem(path: str, error: PlatformError) -> Response:
         title=error.title,
         detail=detail,
         kind=problem_kind(type(error).__name__),
+        errors=_problems_of(error),
         headers=headers,
     )
+
+
+def _problems_of(error: PlatformError) -> list[FieldProblem] | None:
+    """The fields that are wrong, of an error that names them."""
+    if not isinstance(error, BadDefinition):
+        return None
+    return [
+        FieldProblem(field=field[:LONGEST_NAME], problem=masked(problem)[:LONGEST_PROBLEM])
+        for field, problem in error.fields[:50]
+    ]
 
 
 def public_detail(error: PlatformError) -> str:

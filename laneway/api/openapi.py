@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from laneway.api.access import guarded_routes
 from laneway.api.errors import problems
 from laneway.platform.registry import TaskSpec, registry
+from laneway.schemas.batch import BatchRequest, BatchTasks
 from laneway.schemas.history import TaskBatch, TaskRequest
 from laneway.schemas.problem import Problem
 
@@ -20,7 +21,8 @@ SCHEMAS: Final = "#/components/schemas/"
 REQUEST: Final = TaskRequest.__name__
 """The schema that becomes a choice of one schema for each task."""
 
-BATCH: Final = TaskBatch.__name__
+WITH_TASKS: Final = (TaskBatch.__name__, BatchRequest.__name__, BatchTasks.__name__)
+"""Requests with many submissions."""
 
 
 def install(app: FastAPI) -> None:
@@ -100,8 +102,9 @@ def _add_payloads(schemas: dict[str, Any]) -> None:
         "discriminator": {"propertyName": "name", "mapping": references},
         "examples": [example],
     }
-    if BATCH in schemas:
-        schemas[BATCH]["examples"] = [{"tasks": [example]}]
+    for name in WITH_TASKS:
+        if name in schemas:
+            schemas[name]["examples"] = [{**each, "tasks": [example]} for each in schemas[name]["examples"]]
 
 
 def _schema_name(task: str) -> str:

@@ -62,8 +62,13 @@ async def answer_probe(function: Callable[..., T], *arguments: Any, **named: Any
     return await _run(partial(function, *arguments, **named), _limiter(_probes, PROBES))
 
 
+def seconds_to_wait() -> float:
+    """How long the present request may wait for a thread and for the database together."""
+    return COMMAND_SECONDS if current_caller().kind == "command" else WAIT_SECONDS
+
+
 async def _run(call: Callable[[], T], limiter: CapacityLimiter) -> T:
-    seconds = COMMAND_SECONDS if current_caller().kind == "command" else WAIT_SECONDS
+    seconds = seconds_to_wait()
     with limit_waits(seconds):
         async with _turn(limiter, seconds):
             return await run_sync(call, limiter=CapacityLimiter(1))

@@ -12,6 +12,7 @@ from laneway.client import calls, operator_calls
 
 if TYPE_CHECKING:
     from laneway.cli.api_calls import Api
+    from laneway.cli.batch_source import BatchSource
     from laneway.cli.limit_source import LimitSource
     from laneway.cli.schedule_source import ScheduleSource
     from laneway.cli.source_parts import Access, Maintenance, Webhooks
@@ -151,6 +152,11 @@ class ApiSource:
         from laneway.cli.limit_source import ApiLimits
 
         return ApiLimits(self._api)
+
+    def batches(self) -> BatchSource:
+        from laneway.cli.batch_source import ApiBatches
+
+        return ApiBatches(self._api)
 
     def schedules(self) -> ScheduleSource:
         from laneway.cli.schedule_source import ApiSchedules

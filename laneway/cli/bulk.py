@@ -47,6 +47,7 @@ def selected(
     ] = None,
     key: Annotated[str | None, typer.Option(help="Only tasks with this ordering key.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only tasks with this tag.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only tasks of this batch.")] = None,
     group: Annotated[str | None, typer.Option(help="Only tasks that failed the same way, see `dead groups`.")] = None,
     error: Annotated[str | None, typer.Option(help="Only tasks whose error contains this text.")] = None,
     text: Annotated[str | None, typer.Option(help="Only tasks whose payload or error contains this text.")] = None,
@@ -60,7 +61,7 @@ def selected(
 ) -> dict[str, Any]:
     """What the options select, as the fields of a request. Raises BadParameter without any, and for --all with some."""
     given: dict[str, Any] = {"ids": ids or [], "state": state or [], "name": name, "queue": queue, "key": key}
-    given |= {"tag": tag, "group": group, "error": error, "text": text, "since": since, "until": until}
+    given |= {"tag": tag, "batch": batch, "group": group, "error": error, "text": text, "since": since, "until": until}
     given |= {"ended_since": ended_since, "ended_until": ended_until}
     criteria = {field: value for field, value in given.items() if value}
     if everything == bool(criteria):

@@ -72,6 +72,10 @@ COMMANDS: Final = {
     ),
     "dead": ("laneway.cli.dead_letters", "Dead letters: tasks that failed for good and are kept."),
     "queues": ("laneway.cli.queues", "Queues: show and set rate limits and limits of running tasks; pause and resume."),
+    "batches": (
+        "laneway.cli.batches",
+        "Batches, groups of tasks that end together: list, show, close and cancel them.",
+    ),
     "limits": ("laneway.cli.limits", "Limits that tasks share: show them, set and remove them."),
     "schedules": (
         "laneway.cli.schedules",

@@ -28,6 +28,7 @@ def events(
     name: Annotated[str | None, typer.Option(help="Only tasks of this name.", autocompletion=complete("names"))] = None,
     tag: Annotated[str | None, typer.Option(help="Only tasks with this tag.")] = None,
     workflow: Annotated[str | None, typer.Option(help="Only tasks of the workflow run with this id.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only tasks of this batch.")] = None,
     kind: Annotated[
         list[EventKindName] | None, typer.Option(help="Only events of this kind; repeatable. Default: all but output.")
     ] = None,
@@ -47,6 +48,7 @@ def events(
         name=name,
         tag=tag,
         workflow=workflow,
+        batch=batch,
         kinds=tuple(each.value for each in kind or ()),
         after=after,
         last=last,

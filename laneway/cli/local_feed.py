@@ -30,6 +30,7 @@ def local_feed(platform: Platform, part: FeedPart) -> Iterator[FeedEvent]:
         name=part.name,
         tag=part.tag,
         workflow=part.workflow,
+        batch=part.batch,
         kinds=part.kinds,
     )
     return _events(platform, which, part)

@@ -30,6 +30,7 @@ from laneway.schemas.queue import QueueLimitsListResponse
 from laneway.schemas.task import TaskState
 
 if TYPE_CHECKING:
+    from laneway.cli.batch_source import BatchSource
     from laneway.cli.limit_source import LimitSource
     from laneway.cli.schedule_source import ScheduleSource
     from laneway.cli.source_parts import Access, Maintenance, Webhooks
@@ -215,6 +216,11 @@ class LocalSource:
         from laneway.cli.limit_source import LocalLimits
 
         return LocalLimits(self._platform)
+
+    def batches(self) -> BatchSource:
+        from laneway.cli.batch_source import LocalBatches
+
+        return LocalBatches(self._platform)
 
     def schedules(self) -> ScheduleSource:
         from laneway.cli.schedule_source import LocalSchedules

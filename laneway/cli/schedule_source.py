@@ -44,7 +44,7 @@ class ScheduleSource(Protocol):
 
     def resume(self, key: str) -> ScheduleSummary: ...
 
-    def run(self, key: str) -> str: ...
+    def run(self, key: str, *, beside: bool) -> str: ...
 
 
 class ApiSchedules:
@@ -74,8 +74,8 @@ class ApiSchedules:
     def resume(self, key: str) -> ScheduleSummary:
         return self._api.send(schedule_calls.resume_schedule(key))
 
-    def run(self, key: str) -> str:
-        return self._api.send(schedule_calls.run_schedule(key)).task_id
+    def run(self, key: str, *, beside: bool) -> str:
+        return self._api.send(schedule_calls.run_schedule(key, beside=beside)).task_id
 
 
 class LocalSchedules:
@@ -122,5 +122,5 @@ class LocalSchedules:
 
         return describe(self._platform.schedules.resume(key))
 
-    def run(self, key: str) -> str:
-        return self._platform.schedules.run(key)
+    def run(self, key: str, *, beside: bool) -> str:
+        return self._platform.schedules.run(key, beside=beside)

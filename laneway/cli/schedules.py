@@ -139,9 +139,15 @@ def resume(key: Key, as_json: Json = False) -> None:
 
 
 @commands.command()
-def run(key: Key, as_json: Json = False) -> None:
-    """Submit the task of a schedule at once. Its times stay as they are."""
-    id = _schedules(as_json=as_json).run(key)
+def run(
+    key: Key,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Also while an earlier task runs, whatever --overlap of the schedule says.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Submit the task of a schedule at once. Its times stay as they are, and its overlap policy holds."""
+    id = _schedules(as_json=as_json).run(key, beside=beside)
     if as_json:
         return print_json({"task_id": id})
     return out.print(f"Accepted: {id}")

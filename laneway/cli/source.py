@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
+    from laneway.cli.batch_source import BatchSource
     from laneway.cli.limit_source import LimitSource
     from laneway.cli.schedule_source import ScheduleSource
     from laneway.cli.source_parts import Access, Maintenance, Webhooks
@@ -63,6 +64,7 @@ class TaskFilter:
     queue: str | None = None
     key: str | None = None
     tag: str | None = None
+    batch: str | None = None
     error: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -91,6 +93,7 @@ class FeedPart:
     name: str | None = None
     tag: str | None = None
     workflow: str | None = None
+    batch: str | None = None
     kinds: tuple[str, ...] = ()
     after: int | None = None
     last: int = 0
@@ -172,6 +175,10 @@ class Operations(Protocol):
 
     def named_limits(self) -> LimitSource:
         """The limits that tasks share."""
+        ...
+
+    def batches(self) -> BatchSource:
+        """The batches."""
         ...
 
     def schedules(self) -> ScheduleSource:

@@ -41,6 +41,7 @@ def search(
         str | None, typer.Option(help="Only tasks with this ordering key, for example conversation_id:c-1.")
     ] = None,
     tag: Annotated[str | None, typer.Option(help="Only tasks with this tag.")] = None,
+    batch: Annotated[str | None, typer.Option(help="Only tasks of this batch.")] = None,
     error: Annotated[str | None, typer.Option(help="Only tasks whose error contains this text.")] = None,
     since: Annotated[
         Any, moment_option("Only tasks accepted at this time or later: 2h (ago), 2026-01-31T09:30.")
@@ -58,6 +59,7 @@ def search(
         queue=queue,
         key=key,
         tag=tag,
+        batch=batch,
         error=error,
         since=since,
         until=until,

@@ -11,7 +11,7 @@ from laneway.schemas.choices import TaskState
 
 if TYPE_CHECKING:
     from laneway.schemas.forecast import Forecast
-    from laneway.schemas.waiting import Cause, WhyResponse
+    from laneway.schemas.waiting import Cause, LimitHolderView, WhyResponse
 
 
 def why_text(found: WhyResponse, *, now: datetime | None = None) -> str:
@@ -35,8 +35,20 @@ def _details(cause: Cause, *, now: datetime) -> Iterator[str]:
         yield cause.detail
     if cause.by:
         yield f"by {cause.by}" + (f", {ago(cause.since, now=now)}" if cause.since else "")
+    yield from (_holder(holder, now=now) for holder in cause.holders)
+    if cause.expected:
+        yield f"probably {_within(cause.expected, now=now)}"
     if cause.until:
         yield f"until {cause.until:%Y-%m-%d %H:%M:%S} UTC ({_within(cause.until, now=now)})"
+
+
+def _holder(holder: LimitHolderView, *, now: datetime) -> str:
+    task = holder.task_id if holder.name is None else f"{holder.task_id} ({holder.name})"
+    left = max(0, round((holder.lease_until - now).total_seconds()))
+    if holder.since is None:
+        return f"{task} has points: a worker has taken it and not started it; its lease ends in {left} s"
+    on = f" on {holder.worker}" if holder.worker else ""
+    return f"{task} has points since {holder.since:%Y-%m-%d %H:%M:%S} UTC{on}; its lease ends in {left} s"
 
 
 def _forecast(forecast: Forecast, status: TaskState, *, now: datetime) -> str:

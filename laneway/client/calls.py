@@ -171,6 +171,8 @@ class Selection(TypedDict, total=False):
     tag: str | None
     workflow: str | None
     """The id of a workflow run."""
+    batch: str | None
+    """The id of a batch."""
     kinds: Sequence[str]
     """Kinds of events. Without them the feed has all but `output`."""
 

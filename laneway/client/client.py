@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import httpx2
 
@@ -28,6 +28,9 @@ from laneway.schemas.feed import POSITION, FeedEvent, OutputChunk, chunks_of
 from laneway.schemas.history import TaskRequest
 from laneway.schemas.task import FINISHED, STOPPING, CancelResponse, EventView, TaskDetails, TaskHandle
 from laneway.schemas.task_signal import TaskSignalResponse
+
+if TYPE_CHECKING:
+    from laneway.schemas.batch import BatchHandle, BatchView
 
 T = TypeVar("T")
 
@@ -58,6 +61,33 @@ class Client:
     def submit_many(self, requests: Sequence[TaskRequest]) -> list[TaskHandle]:
         """Submit many tasks (`task_request`): all are accepted, or none. Returns their receipts, in order."""
         return self.send(calls.submit_many(requests)).tasks
+
+    def make_batch(self, tasks: Sequence[TaskRequest] = (), **fields: Any) -> BatchHandle:
+        """Make a batch with its first tasks (`task_request`): all of it is accepted, or nothing.
+
+        `fields`: those of `POST /batches`, such as `description`, `on_success` and `keep_open`.
+        """
+        from laneway.client import batch_calls
+
+        return self.send(batch_calls.create_batch(batch_calls.batch_request(tasks=list(tasks), **fields)))
+
+    def batch(self, id: str) -> BatchView:
+        """Return a batch with its progress."""
+        from laneway.client import batch_calls
+
+        return self.send(batch_calls.batch(id))
+
+    def add_to_batch(self, id: str, requests: Sequence[TaskRequest]) -> list[TaskHandle]:
+        """Submit more tasks into a batch: all are accepted, or none. Returns their receipts, in order."""
+        from laneway.client import batch_calls
+
+        return self.send(batch_calls.add_batch_tasks(id, requests)).tasks
+
+    def close_batch(self, id: str) -> BatchView:
+        """Let an open batch end with the last of its tasks."""
+        from laneway.client import batch_calls
+
+        return self.send(batch_calls.close_batch(id))
 
     def get(self, id: str) -> TaskDetails:
         """Return a task: payload, state, progress, result or error, attempts, times."""

@@ -38,7 +38,8 @@ class ApiError(ClientError):
     """The platform refused a request, or could not serve it (Problem Details, RFC 9457)."""
 
     def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
-        fields = "".join(f"; {field.field}: {field.problem}" for field in problem.errors or ())
+        unsaid = [field for field in problem.errors or () if field.problem not in problem.detail]
+        fields = "".join(f"; {field.field}: {field.problem}" for field in unsaid)
         super().__init__(f"{problem.title} ({problem.status}): {problem.detail}{fields}")
         self.status = problem.status
         self.title = problem.title

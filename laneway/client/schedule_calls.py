@@ -9,6 +9,7 @@ from laneway.client.calls import Call
 from laneway.schemas.schedule import (
     RunResponse,
     ScheduleDefinition,
+    SchedulePreview,
     ScheduleRequest,
     SchedulesResponse,
     ScheduleSummary,
@@ -51,9 +52,17 @@ def resume_schedule(key: str) -> Call[ScheduleSummary]:
     return Call("POST", _path(key, "/resume"), adapter(ScheduleSummary))
 
 
-def run_schedule(key: str) -> Call[RunResponse]:
-    """`POST /schedules/{key}/run`. A repeat would run it a second time."""
-    return Call("POST", _path(key, "/run"), adapter(RunResponse), repeatable=False)
+def run_schedule(key: str, *, beside: bool = False) -> Call[RunResponse]:
+    """`POST /schedules/{key}/run`. A repeat would run it a second time.
+
+    `beside`: also while an earlier task has not ended, whatever the schedule's policy for overlap says.
+    """
+    return Call("POST", _path(key, "/run?beside=true" if beside else "/run"), adapter(RunResponse), repeatable=False)
+
+
+def preview_schedule(request: ScheduleRequest) -> Call[SchedulePreview]:
+    """`POST /schedules/preview`: when a schedule would fire."""
+    return Call("POST", "/schedules/preview", adapter(SchedulePreview), _json(request))
 
 
 def _path(key: str, rest: str = "") -> str:

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/console/static", include_in_schema=False, route_clas
 
 TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 NAMES: Final = (
-    *("console.css", "console.js", "chart.js", "theme.js", "favicon.svg"),
+    *("console.css", "console.js", "forms.js", "feed.js", "chart.js", "theme.js", "favicon.svg"),
     *("vendor/htmx.min.js", "vendor/hx-sse.min.js", "vendor/uplot.min.js", "vendor/uplot.min.css"),
 )
 YEAR: Final = "public, max-age=31536000, immutable"

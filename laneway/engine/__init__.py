@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from laneway.engine.admin import Limits
     from laneway.engine.admin_replies import MessageInfo
+    from laneway.engine.attempts import AttemptEnd, AttemptStart
     from laneway.engine.durability import Durability
     from laneway.engine.engine import Batch, Delivery, Engine
     from laneway.engine.errors import (
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AckAction": "replies",
+    "AttemptEnd": "attempts",
+    "AttemptStart": "attempts",
     "Batch": "engine",
     "CancelResult": "replies",
     "DeadLetterInfo": "replies",
@@ -106,6 +109,8 @@ _HOMES = {
 
 __all__ = [
     "AckAction",
+    "AttemptEnd",
+    "AttemptStart",
     "Batch",
     "CancelResult",
     "DeadLetterInfo",

@@ -14,7 +14,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import secrets
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,16 +21,16 @@ from typing import Any, TypeAlias, TypeVar
 
 from redis.connection import ConnectionPool
 
-from laneway.engine.admin import MAX_IDS, Admin
+from laneway.engine.admin import MAX_IDS
+from laneway.engine.attempts import Attempts
 from laneway.engine.batches import split
 from laneway.engine.connection import Argument, Command, RawConnection, Reply
 from laneway.engine.durability import Durability, confirm
 from laneway.engine.errors import InvalidMessage, NewerQueue
-from laneway.engine.journal import EventKind
 from laneway.engine.keys import Keyspace
 from laneway.engine.lease import HandOn, Lease, LeaseTokens
-from laneway.engine.message import HAS_KEY, MAX_TEXT, Message, Stored, decode, encode, unpack_id
-from laneway.engine.replies import AckAction, LeaseStatus, PutCode, PutResult
+from laneway.engine.message import HAS_KEY, Message, Stored, decode, encode, unpack_id
+from laneway.engine.replies import LeaseStatus, PutCode, PutResult
 from laneway.engine.round_robin import RoundRobin
 from laneway.engine.script_runner import ScriptRunner, described
 from laneway.engine.server_check import check_server
@@ -102,8 +101,8 @@ class Batch:
         return None if self.again_at is None else max(0, self.again_at - self.now) / 1000
 
 
-class Engine(Admin):
-    """The operations of producers and consumers, and those of `Admin`. Thread-safe, and usable after a fork."""
+class Engine(Attempts):
+    """The operations of producers and consumers, and those of its bases. Thread-safe, and usable after a fork."""
 
     def __init__(
         self, pool: ConnectionPool, *, owner: str | None = None, key_prefix: str = "", clock: str | None = None
@@ -229,35 +228,6 @@ class Engine(Admin):
         DONE; CANCELLED: deleted in any case, because its task was cancelled; STALE or UNKNOWN: the lease was lost.
         """
         return self._run_on_leases("ack", (), deliveries)
-
-    def start_attempt(
-        self, lease: Lease, *, worker: str, call: bytes | None = None, most: int | None = None
-    ) -> tuple[LeaseStatus, int, bytes]:
-        """Start an attempt. DONE, its number from 1, and the `call` id of the attempt before (empty for the first one).
-
-        CANCELLED: do not run it; STALE or UNKNOWN: the lease was lost. Also STALE when an attempt under this lease has
-        finished: its ack action stands. Who repeats the call after ServerLost passes the same `call` id, so that no
-        second attempt is started. EXHAUSTED and the number of the last attempt: the message has had `most` of them.
-        """
-        call, limit = call or secrets.token_bytes(8), b"" if most is None else most
-        reply = self._run("start_attempt", lease.queue, worker[:MAX_TEXT], call, limit, lease.raw_id, lease.token)
-        return LeaseStatus(reply[0]), reply[1], reply[2]
-
-    def finish_attempt(self, lease: Lease, action: AckAction, *, outcome: str = "", delay_ms: int = 0) -> LeaseStatus:
-        """Finish the attempt and record its `action`. The ack carries it out, or the server when the lease expires.
-
-        `delay_ms`: the delay of a RETRY or SNOOZE. `outcome` is written to the journal unchanged. DONE, also when the
-        attempt already has an action, which stands; STALE or UNKNOWN: the lease was lost, and nothing was changed.
-        """
-        args = (int(action), delay_ms, outcome, lease.raw_id, lease.token)
-        return LeaseStatus(self._run("finish_attempt", lease.queue, *args))
-
-    def report(self, lease: Lease, kind: EventKind, text: str) -> LeaseStatus:
-        """Write progress or a log line to the journal; a full journal drops it.
-
-        DONE; CANCELLED: written, but the task was cancelled; STALE or UNKNOWN: the lease was lost, nothing is written.
-        """
-        return LeaseStatus(self._run("report", lease.queue, kind.value, text, lease.raw_id, lease.token))
 
     def check_leases(self, leases: Sequence[Lease]) -> list[LeaseStatus]:
         """Check leases. DONE: held; CANCELLED: held, but the task was cancelled; STALE or UNKNOWN: lost."""

@@ -17,6 +17,8 @@ from laneway.engine.journal import cursor_order
 MAX_LABELS: Final = 100
 """The most labels of the counters of one queue. What has another label is counted under `OTHER`."""
 OTHER: Final = "(other)"
+IF_KNOWN: Final = "\1"
+"""Before a label: it is counted if the queue has the label already, else under `OTHER`."""
 Counts: TypeAlias = Mapping[tuple[str, str], int]
 """(label, counter) → a number."""
 

@@ -4,7 +4,7 @@ A queue with the limit `journal` appends an event to a stream for each change, i
 reader stores the events together with the cursor of the last one, and then trims the journal up to that cursor. The
 fields of an entry:
 
-    e   kind (`EventKind`)     n   number of the attempt               o   outcome, as the caller gave it
+    e   kind (`EventKind`)     n   number of the attempt               o   outcome or note, as the caller gave it
     t   task id, packed        w   worker                              x y reason, detail
     m   message id, packed     v d ack action (replies.py), delay in ms    r   the stored record (message.py)
     l   of a purge, instead of t and m: length byte and task id, length byte and message id, and so on

@@ -83,6 +83,10 @@ class Keyspace:
         """The key on which an idle consumer of the queue blocks."""
         return self.queue(queue) + b":wakeup"
 
+    def label_wakeup(self, queue: str, label: str) -> bytes:
+        """The key on which an idle consumer with this label blocks, too. It expires, and is not one of `NAMES`."""
+        return self.wakeup(queue) + b":" + label.encode()
+
     def owner(self) -> bytes:
         """The key with the name of the application's installation to which all queues of the database belong."""
         return f"{self.key_prefix}{ROOT}:owner".encode()

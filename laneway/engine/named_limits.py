@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from laneway.engine.admin_replies import numbers
 from laneway.engine.errors import InvalidLimit
 from laneway.engine.keys import Keyspace
+from laneway.engine.limit_waits import MAX_HOLDERS, LimitWait, limit_wait
+from laneway.engine.message import pack_id
 from laneway.engine.script_runner import ScriptRunner
 
 _MICROSECONDS = 1_000_000
-_FIELDS = 4
+_FIELDS = 6
 MAX_BLOCK_SECONDS = 86_400.0
 
 
@@ -49,8 +51,9 @@ class NamedLimitState:
     """A limit as the server has it.
 
     `interval` (microseconds from one point to the next), `burst` and `max_running`: None when they are not set.
-    `running`: points of leased messages. `waiting`: messages in its lines. `blocked_until` (ms since 1970): until then
-    it lets nothing through.
+    `running`: points of leased messages. `waiting_in`: queue → messages in its lines. `blocked_until` (ms since 1970):
+    until then it lets nothing through. `opens_at` (us since 1970): when its rate has room for a point again, for the
+    key that has used most of it; None: it has.
     """
 
     name: str
@@ -58,8 +61,14 @@ class NamedLimitState:
     burst: int | None
     max_running: int | None
     running: int
-    waiting: int
+    waiting_in: Mapping[str, int]
     blocked_until: int | None
+    opens_at: int | None
+
+    @property
+    def waiting(self) -> int:
+        """Messages in its lines."""
+        return sum(self.waiting_in.values())
 
     def enforces(self, limit: NamedLimit) -> bool:
         """True when the server has exactly this limit."""
@@ -93,19 +102,47 @@ class NamedLimits:
         """The state of each limit, all read at one moment."""
         reply: list[Any] = self.runner.run("named_limits", (self.keys.queue(""),), tuple(names))
         rows = [reply[start : start + _FIELDS] for start in range(0, len(reply), _FIELDS)]
-        return [_state(name, *row) for name, row in zip(names, rows, strict=True)]
+        return [_state(self.keys, name, *row) for name, row in zip(names, rows, strict=True)]
+
+    def limit_waits(self, queue: str, id: str) -> list[LimitWait]:
+        """The limits of a message that waits for one, first that one; empty if it does not.
+
+        `id`: of the message, not of its task.
+        """
+        reply = self.runner.read("limit_waits", (self.keys.queue(queue),), (pack_id(id), MAX_HOLDERS))
+        return [limit_wait(self.keys, row) for row in reply]
 
 
 def _state(
-    name: str, raw_config: Sequence[bytes], running: int, waiting: int, blocked_until: int | None
+    keys: Keyspace,
+    name: str,
+    raw_config: Sequence[bytes],
+    running: int,
+    lines: Sequence[Any],
+    blocked_until: int | None,
+    now: bytes,
+    used_until: bytes,
 ) -> NamedLimitState:
     config = numbers(raw_config)
+    interval, burst = config.get("interval"), config.get("burst") or 1
+    opens_at = 0 if interval is None else int(float(used_until)) + (1 - burst) * interval
     return NamedLimitState(
         name=name,
-        interval=config.get("interval"),
+        interval=interval,
         burst=config.get("burst"),
         max_running=config.get("max_running"),
         running=running,
-        waiting=waiting,
+        waiting_in=_by_queue(keys, lines),
         blocked_until=blocked_until,
+        opens_at=opens_at if opens_at > int(now) else None,
     )
+
+
+def _by_queue(keys: Keyspace, lines: Sequence[Any]) -> Mapping[str, int]:
+    """Queue → messages; a queue has a line for each key. Lines that are empty are left out."""
+    found: dict[str, int] = {}
+    for prefix, messages in zip(lines[::2], lines[1::2], strict=True):
+        if messages:
+            queue = keys.queue_of(prefix)
+            found[queue] = found.get(queue, 0) + messages
+    return found

@@ -44,6 +44,7 @@ class RoundRobin:
             raise ValueError(f"a class from 1 to {MAX_CLASS} for each queue")
         self._classes = bytes(classes[queue] for queue in weights) if classes else b""
         self.labels = f",{joined(labels)}," if labels else ""
+        self._label_names = tuple(labels)
         self.queues = tuple(weights)
         self.cycle = cycle(tuple(weights.values()))
         self.position = 0
@@ -88,6 +89,11 @@ class RoundRobin:
         """Note that the queue has woken this consumer, so that the next fetch looks at it."""
         if queue in self._indexes:
             self._watchlist.look_at(self._indexes[queue])
+
+    def wakeups(self, keys: Keyspace) -> dict[bytes, str]:
+        """The keys on which this consumer is woken, with their queues."""
+        found = {keys.wakeup(queue): queue for queue in self.queues}
+        return found | {keys.label_wakeup(queue, label): queue for queue in self.queues for label in self._label_names}
 
     def consumer_of(self, choice: Choice) -> tuple[bytes, str, bytes]:
         """What a fetch says of the consumer: its name, its labels, and the classes of the chosen queues."""

@@ -1,10 +1,12 @@
 """Assembles each script from its file, the parts of `scripts/lib` that it uses, and the constants that it uses.
 
-The loader inserts the named parts after a line `-- uses: base clock record moves`. A script may have two such lines, so
-that its fast path does not load what only the slow path needs. A line `-- calls: put` makes that script a function of
-KEYS and ARGV, with all that it needs inside it. At the top the loader puts the key names (keys.py) and
-the constants, as locals. A script writes `STATUS_STALE`, and the loader takes its value from `LeaseStatus.STALE`. So
-Lua and Python share one definition of each code, state, flag and kind.
+The loader inserts the named parts after a line `-- uses: base clock record`. The server makes all functions of a
+script anew at each call, and that can cost more than the commands. So a script uses a part where it needs it, also in
+a block or a function, and its fast path only what it needs (ADR 0062).
+
+A line `-- calls: put` makes that script a function of KEYS and ARGV, with all that it needs inside it. A script writes
+`STATUS_STALE`, and the loader puts the value of `LeaseStatus.STALE` there. So Lua and Python share one definition of
+each code, state, flag and kind. A constant that a script declares (`local MOST_LINES = 20`) is a value in the same way.
 
 In production the only clock is the server's. A test that controls time passes another text for `clock.lua`. The scripts
 themselves contain nothing for tests.
@@ -52,6 +54,7 @@ OPERATIONS = (
     "set_named_limit",
     "block_limit",
     "named_limits",
+    "limit_waits",
     "trim_journal",
     "count_events",
     "lags",
@@ -61,7 +64,10 @@ OPERATIONS = (
     "remove_source",
     "wake",
 )
-PARTS = ("base", "clock", "record", "flow", "moves", "source")
+PARTS = (
+    *("base", "clock", "deliveries", "leases", "record", "attempts", "hand_ons"),
+    *("places", "queueing", "moves", "flow", "gates", "due", "source"),
+)
 PREFIXES: Mapping[str, type[Enum]] = {
     "STATUS": LeaseStatus,
     "PUT": PutCode,
@@ -75,7 +81,7 @@ PREFIXES: Mapping[str, type[Enum]] = {
 """`STATUS_DONE` in a script is `LeaseStatus.DONE`."""
 NEWER_QUEUE = "NEWERQUEUE"
 """The error of a script for a queue of a newer format begins with this word; the queue and its format follow."""
-CONSTANTS: Mapping[str, str | int] = {
+CONSTANTS: Mapping[str, str | int | list[str]] = {
     **{f"{prefix}_{member.name}": member.value for prefix, enum in PREFIXES.items() for member in enum},
     "HAS_TASK": message.HAS_TASK,
     "HAS_KEY": message.HAS_KEY,
@@ -94,11 +100,12 @@ CONSTANTS: Mapping[str, str | int] = {
     "TICK_US": 1000 // message.TICKS_PER_MS,
     "LARGE": message.LARGE,
     "FETCH_BYTES": message.FETCH_BYTES,
+    "NAMES": list(NAMES),
 }
 _USES = "-- uses:"
 _CALLS = "-- calls:"
-_COMMENT = re.compile(r"--.*")
-_CAPITALS = re.compile(r"\b[A-Z][A-Z_]+\b")
+_COMMENT_OR_CAPITALS = re.compile(r"--.*|\b[A-Z][A-Z_]+\b")
+_DECLARED = re.compile(r"^ *local ([A-Z][A-Z_]+) = ([\w+*/() ]+?)(?: --.*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +123,7 @@ def load_scripts(*, clock: str | None = None) -> Mapping[str, Script]:
     parts = {part: _read(f"lib/{part}") for part in PARTS}
     if clock is not None:
         parts["clock"] = clock
-    key_names = ", ".join(f"'{name}'" for name in NAMES)
-    header = f"local NAMES = {{ {key_names} }}"
-    texts = {name: f"{header}\n{_with_parts(_read(name), parts)}" for name in OPERATIONS}
+    texts = {name: _with_parts(_read(name), parts) for name in OPERATIONS}
     return {name: make_script(name, _with_called(text, texts)) for name, text in texts.items()}
 
 
@@ -128,10 +133,11 @@ def load_script(name: str) -> Script:
 
 
 def make_script(name: str, text: str) -> Script:
-    """Make a script of this text, with the constants that it uses declared before it."""
-    used = sorted(set(_CAPITALS.findall(_COMMENT.sub("", text))) & CONSTANTS.keys())
-    if used:
-        text = f"local {', '.join(used)} = {', '.join(_lua_literal(CONSTANTS[name]) for name in used)}\n{text}"
+    """Make a script of this text, with the values of the constants that it uses and declares."""
+    values = {constant: _lua_literal(value) for constant, value in CONSTANTS.items()}
+    for constant, value in _DECLARED.findall(text):
+        values[constant] = f"({_with_values(value, values)})"
+    text = _with_values(_DECLARED.sub("", text), values)
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode())
 
 
@@ -144,7 +150,8 @@ def _with_parts(body: str, parts: Mapping[str, str]) -> str:
     for line in body.splitlines():
         lines.append(line)
         if line.strip().startswith(_USES):
-            lines += [parts[part] for part in line.strip().removeprefix(_USES).split()]
+            used = line.strip().removeprefix(_USES).split()
+            lines += [_with_parts(parts[part], parts) for part in used]
     return "\n".join(lines)
 
 
@@ -158,5 +165,11 @@ def _with_called(body: str, texts: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _lua_literal(value: str | int) -> str:
+def _with_values(text: str, values: Mapping[str, str]) -> str:
+    return _COMMENT_OR_CAPITALS.sub(lambda found: values.get(found[0], found[0]), text)
+
+
+def _lua_literal(value: str | int | list[str]) -> str:
+    if isinstance(value, list):
+        return f"{{ {', '.join(map(_lua_literal, value))} }}"
     return f"'{value}'" if isinstance(value, str) else str(int(value))

@@ -86,6 +86,11 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return without_secrets(event)
 
 
+def _redact_traceback(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Redact a second time, if only now there is the text of a traceback."""
+    return redact(logger, method, event) if "exception" in event else event
+
+
 LineSink: TypeAlias = Callable[[dict[str, Any]], None]
 _sink: ContextVar[LineSink | None] = ContextVar("sink", default=None)
 
@@ -150,7 +155,7 @@ def _renderers(as_json: bool) -> list[Processor]:
         return [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            redact,  # a second time, because only now the traceback is text
+            _redact_traceback,
             structlog.processors.JSONRenderer(),
         ]
     return [

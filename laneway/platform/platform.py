@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # what brings heavy packages is imported where it is made
     from laneway.platform.alerts.alerts import Alerts
     from laneway.platform.alerts.receivers import Receivers
     from laneway.platform.alerts.rules import AlertRule
+    from laneway.platform.batches.batches import Batches
     from laneway.platform.erasure.erasure import Erasure
     from laneway.platform.execution.celery_results import CeleryResults
     from laneway.platform.flow.named_limits import NamedLimits
@@ -170,6 +171,12 @@ class Platform:
     @cached_property
     def tasks(self) -> TaskManager:
         return TaskManager(self.database, self.broker, self.recorder, self._settings.tasks, quotas=self.quotas)
+
+    @cached_property
+    def batches(self) -> Batches:
+        from laneway.platform.batches.batches import Batches
+
+        return Batches(self.database, self.recorder, self.tasks, self._settings.tasks)
 
     @cached_property
     def bulk_tasks(self) -> BulkTasks:
@@ -371,7 +378,7 @@ class Platform:
     def schedules(self) -> Schedules:
         from laneway.platform.schedules.schedules import Schedules
 
-        return Schedules(self._app, self.database, self.tasks)
+        return Schedules(self._app, self.database, self.broker, self.tasks)
 
     @cached_property
     def schedule_watch(self) -> ScheduleWatch:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 from pydantic import BaseModel
 
 from laneway.platform.errors import ConfigError, UnknownTaskType
+from laneway.platform.flow.chunk import Chunk
 from laneway.platform.flow.task_flow import TaskFlow
 from laneway.platform.queues import DEFAULT_QUEUE, Priority, queues
 from laneway.schemas.choices import IfBusy
@@ -64,6 +65,10 @@ class TaskSpec:
     """Earlier names of the task: what was sent or stored under them is run by this task."""
     flow: TaskFlow = field(default_factory=TaskFlow)
     """Limits that it shares with others, labels of its workers, its tenant and deadline."""
+    cost: int = 1
+    """How many slots of a worker a run takes."""
+    chunk: Chunk | None = None
+    """How many of its tasks run at once, by one call of its function; None: one call for each."""
     encrypted: bool = False
     """Whether its payloads, results and steps are encrypted in the database and in the broker."""
 
@@ -116,6 +121,7 @@ class TaskRegistry(Mapping[str, TaskSpec]):
         self._check_name(spec, source)
         self._check_aliases(spec)
         _check_payload(spec)
+        _check_chunk(spec)
         if queues:
             _check_queue(spec)
         self._forget_aliases(spec.name)
@@ -232,6 +238,19 @@ def _check_payload(spec: TaskSpec) -> None:
         raise BadTask(spec.name, f"its ordering key {spec.key!r} is not a field of {spec.payload.__name__}.")
     if spec.if_busy is not IfBusy.WAIT and spec.key is None:
         raise BadTask(spec.name, f"if_busy={spec.if_busy.value!r} needs the ordering key: key='FIELD'.")
+
+
+def _check_chunk(spec: TaskSpec) -> None:
+    by = spec.chunk.by if spec.chunk is not None else None
+    if by is None:
+        return
+    if by not in spec.payload.model_fields:
+        raise BadTask(spec.name, f"{by!r}, of its chunks, is not a field of {spec.payload.__name__}.")
+    if by == spec.key:
+        problem = f"its chunks are by {by!r}, of which its ordering key lets one task run at a time; leave out one."
+        raise BadTask(spec.name, problem)
+    if spec.encrypted:
+        raise BadTask(spec.name, f"it is encrypted, so that workers cannot gather it by {by!r}; leave out one.")
 
 
 def _check_queue(spec: TaskSpec) -> None:

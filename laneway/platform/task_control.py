@@ -11,7 +11,7 @@ from laneway.platform.audit_log.recording import record, recorded_as
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_events, task_runs
-from laneway.platform.db.queries.event_marks import note_deletion
+from laneway.platform.db.queries.deletions import note_deletion
 from laneway.platform.db.session import Database
 from laneway.platform.errors import (
     QUEUE_REFUSALS,
@@ -78,7 +78,7 @@ class TaskControl:
             check_payload(run)
             task_events.add_event(session, id, "retried by hand", at=clock.now(), was=run.state)
             record(session, "task.retry", ("task", id), before=described(run))
-            task_runs.restart(run, sent_at=None)
+            task_runs.restart(session, run, sent_at=None)
         self._send_restarted(run)
         log.info("task retried by hand", task_id=id, task=run.name)
         return TaskHandle(task_id=id, state=display_state(run), created=True)

@@ -9,15 +9,19 @@ from celery.utils.threads import LocalStack
 from pydantic import BaseModel
 
 from laneway.engine.flow_fields import MAX_LIMITS
+from laneway.platform.execution.chunk import ChunkContext
 from laneway.platform.execution.context import Context
 from laneway.platform.execution.declaration import (
+    Declaration,
     checked_aliases,
+    checked_cost,
     checked_delays,
     checked_if_busy,
     checked_retries,
     declaration_of,
 )
 from laneway.platform.execution.task import PlatformTask
+from laneway.platform.flow.chunk import Chunk
 from laneway.platform.flow.task_flow import Limit, TaskFlow
 from laneway.platform.queues import Priority
 from laneway.platform.registry import BadTask, TaskSpec, registry
@@ -177,6 +181,15 @@ class Decorator(Protocol):
     def __call__(self, work: Callable[P, Result], /) -> FunctionTask[P, Result]: ...
 
 
+class ChunkDecorator(Protocol):
+    """Makes a task of a function that handles many of its tasks at once."""
+
+    @overload
+    def __call__(self, work: Callable[[ChunkContext, list[Model]], object], /) -> PayloadTask[Model, Any]: ...
+    @overload
+    def __call__(self, work: Callable[[list[Model]], object], /) -> PayloadTask[Model, Any]: ...
+
+
 @overload
 def task(work: Callable[[Context, Model], Result], /) -> PayloadTask[Model, Result]: ...  # pyright: ignore[reportOverlappingOverload] - as above
 @overload
@@ -204,7 +217,29 @@ def task(
     needs: Sequence[str] = (),
     tenant: str | None = None,
     deadline: float | None = None,
+    cost: int = 1,
 ) -> Decorator: ...
+@overload
+def task(
+    *,
+    chunk: Chunk,
+    queue: str | None = None,
+    name: str | None = None,
+    key: str | None = None,
+    if_busy: IfBusy | IfBusyName = IfBusy.WAIT,
+    priority: Priority = Priority.NORMAL,
+    retries: int | None = None,
+    delays: Sequence[float] | None = None,
+    on_failure: str | None = None,
+    internal: bool = False,
+    aliases: Sequence[str] = (),
+    encrypted: bool = False,
+    limits: Sequence[Limit] = (),
+    needs: Sequence[str] = (),
+    tenant: str | None = None,
+    deadline: float | None = None,
+    cost: int = 1,
+) -> ChunkDecorator: ...
 def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     """Declare a function as a task: workers run it, and callers submit it.
 
@@ -232,6 +267,8 @@ def task(work: Callable[..., Any] | None = None, /, **declaration: Any) -> Any:
     `needs`: labels, such as "gpu"; only a worker that has all of them runs the task.
     `tenant`: a field of the payload; tenants take turns, so that many tasks of one do not delay those of another.
     `deadline`: seconds from the submission; of tasks of one priority, those with an earlier deadline go first.
+    `cost`: how many slots of a worker (`-c`) a run takes; more than it has means that it runs alone.
+    `chunk`: the function takes a list of payloads, those of many of its tasks at once (`laneway.Chunk`).
     `encrypted`: payloads, results and steps are encrypted in database and broker, with the keys of KEY_RING_FILE.
 
     Raises BadTask, which names the mistake, when the declaration cannot work.
@@ -252,13 +289,15 @@ def _register(
     delays: Sequence[float] | None = None,
     aliases: Sequence[str] = (),
     if_busy: str = IfBusy.WAIT,
+    chunk: Chunk | None = None,
+    cost: int = 1,
     **options: Any,
 ) -> PlatformTask:
     name = name or work.__name__
     flow = {option: options.pop(option) for option in FLOW_OPTIONS & options.keys()}
     if unknown := sorted(options.keys() - OPTIONS):
         raise BadTask(name, f"@task has no option {unknown[0]!r}.")
-    declaration = declaration_of(work, task=name)
+    declaration = declaration_of(work, task=name, is_chunk=chunk is not None)
     spec = TaskSpec(
         name=name,
         own_queue=queue,
@@ -268,10 +307,18 @@ def _register(
         aliases=checked_aliases(aliases, task=name),
         flow=_checked_flow(name, **flow),
         if_busy=checked_if_busy(if_busy, task=name),
+        chunk=_checked_chunk(name, chunk),
+        cost=checked_cost(cost, task=name),
         **options,
     )
-    attributes = {
-        "name": name,
+    instance = _instance(work, declaration, spec)
+    registry.add(spec, instance, source=f"{work.__module__}.{work.__qualname__}")
+    return instance
+
+
+def _instance(work: Callable[..., Any], declaration: Declaration, spec: TaskSpec) -> PlatformTask:
+    attributes: dict[str, Any] = {
+        "name": spec.name,
         "spec": spec,
         "declaration": declaration,
         "work": staticmethod(work),
@@ -279,10 +326,16 @@ def _register(
         "__doc__": work.__doc__,
         "__module__": work.__module__,
     }
+    if spec.chunk is not None:
+        attributes["track_started"] = False  # the tracer, which runs after the function, would note it too late
     base = FunctionTask if declaration.is_plain else PayloadTask
-    instance = cast("type[PlatformTask]", type(work.__name__, (base,), attributes))()
-    registry.add(spec, instance, source=f"{work.__module__}.{work.__qualname__}")
-    return instance
+    return cast("type[PlatformTask]", type(work.__name__, (base,), attributes))()
+
+
+def _checked_chunk(task: str, chunk: object) -> Chunk | None:
+    if chunk is not None and not isinstance(chunk, Chunk):
+        raise BadTask(task, "chunk must be a laneway.Chunk: chunk=Chunk(size=100, seconds=2).")
+    return chunk
 
 
 def _checked_flow(

@@ -30,6 +30,7 @@ from laneway.platform.settings import TaskSettings
 from laneway.platform.submission.acceptance import SubmitOptions, spec_of
 from laneway.platform.submission.admission import Admission
 from laneway.platform.submission.outbox import Outbox
+from laneway.platform.submission.submit_call import SubmitCall
 from laneway.platform.submission.submitter import Submitter
 from laneway.platform.submission.transaction import Submission, SubmissionTransaction
 from laneway.platform.submission.user_session import UserSessions
@@ -102,6 +103,13 @@ class TaskManager:
         Raises as `submit` for the first one that cannot be accepted.
         """
         return self._submitter.submit_many(submissions)
+
+    def submit_group(self, calls: Sequence[SubmitCall]) -> list[TaskHandle | Exception]:
+        """Accept the submissions of several callers, each as `submit` does, in few transactions.
+
+        Returns one outcome per call, in order: the handle, or what `submit` would raise. Traces are not continued.
+        """
+        return self._submitter.submit_group(calls)
 
     def submit_in(self, session: Session | Connection, submissions: Sequence[Submission]) -> list[TaskHandle]:
         """Accept tasks in a transaction of the caller's, who commits it; they are sent after the commit.

@@ -31,6 +31,7 @@ class TaskSelection(Model):
     queue: Text | None = None
     key: Text | None = None
     tag: Text | None = None
+    batch: Text | None = Field(None, description="The id of a batch")
     group: Text | None = Field(None, description="Tasks that failed the same way")
     error: Text | None = Field(None, description="A part of the error's text")
     text: Text | None = Field(None, description="A part of the payload or of the error, as it is stored")
@@ -46,10 +47,12 @@ class TaskSelection(Model):
 
     @model_validator(mode="after")
     def _require_a_criterion(self) -> Self:
-        named: tuple[str | datetime | None, ...] = (self.name, self.queue, self.key, self.tag, self.group, self.error)
+        named = (self.name, self.queue, self.key, self.tag, self.batch, self.group, self.error, self.text)
         times = (self.since, self.until, self.ended_since, self.ended_until)
-        if not (self.ids or self.state or any(named) or self.text or any(times) or self.everything):
-            raise ValueError("select by ids, state, name, queue, key, tag, group, error, text, time, or everything")
+        if not (self.ids or self.state or any(named) or any(times) or self.everything):
+            raise ValueError(
+                "select by ids, state, name, queue, key, tag, batch, group, error, text, time, or everything"
+            )
         return self
 
 

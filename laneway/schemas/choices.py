@@ -84,6 +84,24 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class BatchEvent(StrEnum):
+    """At which event of a batch a task is submitted."""
+
+    SUCCESS = "success"
+    COMPLETE = "complete"
+    DEATH = "death"
+
+
+class BatchState(StrEnum):
+    """The state of a batch. Open: it waits for more tasks. Failed: all tasks have ended, but not all are completed."""
+
+    OPEN = "open"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class EndpointState(StrEnum):
     """Whether webhooks are sent to a receiver."""
 

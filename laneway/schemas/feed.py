@@ -25,6 +25,9 @@ class FeedEvent(EventView):
     queue: str | None = Field(default=None, description="The queue of the task")
     tags: list[str] = Field(default_factory=list, description="The tags of the task")
     workflow: str | None = Field(default=None, description="The workflow run to which the task belongs")
+    batch: str | None = Field(
+        default=None, description="The batch of the task; else the field is missing", exclude_if=lambda id: id is None
+    )
 
 
 class OutputChunk(Response):

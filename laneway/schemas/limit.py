@@ -46,9 +46,15 @@ class NamedLimitView(Response):
     source: LimitSource = Field(description="code: as the tasks declare it; operator: as an operator has set it")
     tasks: list[str] = Field(description="The tasks that use it")
     updated_at: datetime | None = Field(description="When an operator last set it; null: never")
+    queues: list[str] = Field(default_factory=list, description="The queues of these tasks, and those where tasks wait")
     running: int | None = Field(description="Points of running tasks, of all keys; null while the broker is away")
     waiting: int | None = Field(description="Tasks that wait for it")
     blocked_until: datetime | None = Field(description="Until then it lets nothing through: a task has asked for that")
+    opens_at: datetime | None = Field(
+        default=None,
+        description="When it lets a point through again, of the key that has used most; null: now, or when a running "
+        "task ends",
+    )
     in_force: bool | None = Field(description="Whether the broker applies it; null while the broker is away")
 
 

@@ -176,6 +176,13 @@ class SchedulesResponse(BaseModel):
     beat_runs: bool = Field(description="Whether a Beat leads and sends them")
 
 
+class SchedulePreview(BaseModel):
+    """When a schedule would fire."""
+
+    when: str = Field(description="The times, for people")
+    upcoming: list[datetime] = Field(description="When the first ten firings would act")
+
+
 class RunResponse(BaseModel):
     """A schedule that was run at once."""
 

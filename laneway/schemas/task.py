@@ -72,6 +72,9 @@ class TaskStatus(Response):
     started_at: datetime | None
     finished_at: datetime | None
     tags: list[str] = Field(description="Tags by which the task can be found")
+    batch_id: str | None = Field(
+        None, description="The batch of which it is a task; else the field is missing", exclude_if=lambda id: id is None
+    )
 
 
 class TaskDetails(TaskStatus):

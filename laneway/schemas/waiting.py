@@ -32,6 +32,17 @@ class CauseKind(StrEnum):
     LINE = "line"
 
 
+class LimitHolderView(Response):
+    """A task that has points of a limit."""
+
+    task_id: str
+    name: str | None = Field(description="Null if its row is gone")
+    queue: str
+    since: datetime | None = Field(description="When it started; null: a worker has taken it and not started it yet")
+    worker: str | None
+    lease_until: datetime = Field(description="When its lease ends, unless its worker renews it")
+
+
 class Cause(Response):
     """One thing that a task waits for."""
 
@@ -40,6 +51,14 @@ class Cause(Response):
     detail: str | None = Field(default=None, description="More about it, such as who holds the key")
     since: datetime | None = None
     until: datetime | None = Field(default=None, description="When it ends, if that is known")
+    expected: datetime | None = Field(
+        default=None, description="When it probably ends, by how long such tasks ran lately; `until` is null then"
+    )
+    limit: str | None = Field(default=None, description="The name of the limit, of a cause `limit`")
+    holders: list[LimitHolderView] = Field(
+        default_factory=list["LimitHolderView"],
+        description="The tasks that have the points of a limit which is used up by running tasks, at most 20",
+    )
     by: str | None = Field(default=None, description="Who caused it: the operator who paused the queue")
     task_id: str | None = Field(default=None, description="The task that has to be over first")
 

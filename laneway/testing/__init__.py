@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from laneway.platform.execution.local_run import AttemptRun, LocalRun
     from laneway.testing.clock import Clock
     from laneway.testing.flows import TestPlatform
-    from laneway.testing.runner import run
+    from laneway.testing.runner import run, run_many
 
 _HOMES = {
     "AttemptRun": "laneway.platform.execution.local_run",
@@ -24,6 +24,7 @@ _HOMES = {
     "Submitted": "laneway.platform.execution.local_platform",
     "TestPlatform": "laneway.testing.flows",
     "run": "laneway.testing.runner",
+    "run_many": "laneway.testing.runner",
 }
 """Public name → its module, imported at the first use: pytest imports this package in each project that has Laneway."""
 
@@ -35,4 +36,4 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-__all__ = ["AttemptRun", "Clock", "LocalRun", "Progress", "Submitted", "TestPlatform", "run"]
+__all__ = ["AttemptRun", "Clock", "LocalRun", "Progress", "Submitted", "TestPlatform", "run", "run_many"]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from laneway.platform.execution.local_platform import LocalPlatform
-from laneway.platform.execution.local_run import LocalRun, run_locally, task_settings
+from laneway.platform.execution.local_run import LocalRun, run_chunks_locally, run_locally, task_settings
 from laneway.platform.execution.task import PlatformTask
 from laneway.platform.settings import TaskSettings
 from laneway.schemas.payload import Payload
@@ -54,4 +54,28 @@ def run(
             signals=signals,
             reraise=reraise,
             wait=clock.move,
+        )
+
+
+def run_many(
+    task: PlatformTask,
+    payloads: Sequence[Payload | Mapping[str, Any]],
+    *,
+    platform: object | None = None,
+    settings: TaskSettings | None = None,
+    at: datetime | Clock | None = None,
+) -> list[LocalRun]:
+    """Run tasks in chunks, as a worker that has gathered them, to the end of each; `run` runs a chunk of one.
+
+        runs = laneway.testing.run_many(send_mails, [{"to": "ada@example.org"}, {"to": "nobody"}])
+        assert [run.state for run in runs] == ["completed", "failed"]
+
+    A chunk has the first tasks that have not ended, up to the size of the declaration; those to be retried run in later
+    ones. What the function submits and logs is in the record of each run. Raises InvalidPayload; TypeError for a task
+    that does not run in chunks.
+    """
+    limits, clock = settings or task_settings(), at if isinstance(at, Clock) else Clock(at)
+    with structured_logs(), clock.installed():
+        return run_chunks_locally(
+            task, payloads, local=lambda record: LocalPlatform(limits, record, behind=platform), settings=limits
         )

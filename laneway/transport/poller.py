@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from laneway.engine.connection import RawConnection
@@ -26,8 +26,10 @@ BLOCK_SECONDS = 20
 """How long a BZPOPMIN waits on the server."""
 EVENTS = "celeryev"
 """Celery's exchange for events of workers and tasks."""
-QUEUES_PER_LISTENER = 500
+KEYS_PER_LISTENER = 500
 """BZPOPMIN costs the server 0.3 us a key, at each wakeup again. So one command does not wait for all of many queues."""
+LABEL_WAKEUP_MS = 60_000
+"""The life of a wakeup for consumers with a label: longer than any of them waits before it fetches unasked."""
 OVERDUE_SECONDS = 10
 """A connection is replaced when its BZPOPMIN is not answered this long after `BLOCK_SECONDS`."""
 
@@ -106,11 +108,11 @@ class Transport(Protocol):
 class WakeupListener:
     """A connection on which a channel waits for wakeups of some of its queues, most of the time in a BZPOPMIN."""
 
-    def __init__(self, connection: RawConnection, channel: ConsumingChannel, keys: Sequence[bytes]) -> None:
-        """`keys`: those on which the queues wake their consumers."""
+    def __init__(self, connection: RawConnection, channel: ConsumingChannel, keys: Mapping[bytes, str]) -> None:
+        """`keys`: those on which the queues wake their consumers, with their queues."""
         self.connection, self.channel = connection, channel
         self.is_listening = False
-        self._keys, self._since = list(keys), 0.0
+        self._keys, self._queues, self._since = list(keys), keys, 0.0
 
     def listen(self) -> None:
         """Send a BZPOPMIN, unless one is still waiting."""
@@ -130,6 +132,10 @@ class WakeupListener:
         rung = self._keys.index(reply[0])
         self._keys = self._keys[rung + 1 :] + self._keys[: rung + 1]
         return reply[0]
+
+    def queue_of(self, wakeup: bytes) -> str:
+        """The queue that wakes its consumers on this key."""
+        return self._queues[wakeup]
 
     @property
     def is_overdue(self) -> bool:
@@ -251,9 +257,11 @@ class Poller:
         if wakeup is None:
             return
         if listener.channel.qos.room > 0:
-            listener.channel.wake(self._keys.queue_of(wakeup))
+            listener.channel.wake(listener.queue_of(wakeup))
         else:  # a server whose memory is full refuses that; consumers also fetch without a wakeup
             self._transport.send_without_reply("ZADD", wakeup, 0, "1")
+            if wakeup != self._keys.wakeup(listener.queue_of(wakeup)):
+                self._transport.send_without_reply("PEXPIRE", wakeup, LABEL_WAKEUP_MS)
 
     def _deliver_broadcasts(self, connection: RawConnection) -> bool:
         delivered = False
@@ -288,10 +296,10 @@ class Poller:
         listeners = self._listeners.get(channel)
         if listeners is None or any(listener.connection.closed for listener in listeners):
             self.close_listeners(channel)
-            keys, pool = [*map(self._keys.wakeup, round_robin.queues)], self._transport.engine.runner.pool
+            keys, pool = list(round_robin.wakeups(self._keys).items()), self._transport.engine.runner.pool
             listeners = self._listeners[channel] = [
-                WakeupListener(RawConnection(pool), channel, keys[start : start + QUEUES_PER_LISTENER])
-                for start in range(0, len(keys), QUEUES_PER_LISTENER)
+                WakeupListener(RawConnection(pool), channel, dict(keys[start : start + KEYS_PER_LISTENER]))
+                for start in range(0, len(keys), KEYS_PER_LISTENER)
             ]
         for listener in listeners:
             listener.listen()

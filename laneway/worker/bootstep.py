@@ -17,7 +17,7 @@ from celery import bootsteps
 
 from laneway.transport.celery_worker import prepared_consumers
 from laneway.worker.consumer_watchdog import ConsumerWatchdog, watch_consumer
-from laneway.worker.inspect import extend_inspect
+from laneway.worker.inspect import extend_inspect, show_slots
 from laneway.worker.masking import mask_settings, mask_stats
 from laneway.worker.pool_watchdog import watch_pool
 from laneway.worker.task_classes import use_engine_classes
@@ -36,6 +36,7 @@ class WorkerStep(bootsteps.StartStopStep):
         self._watchdog: ConsumerWatchdog | None = None
         extend_inspect()
         mask_stats()
+        show_slots()
         mask_settings()
         _use_engine_classes(consumer)
         prepared_consumers.add(consumer)

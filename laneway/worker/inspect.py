@@ -1,4 +1,4 @@
-"""Makes `inspect scheduled` also list the tasks that wait in the broker.
+"""Makes `inspect scheduled` also list the tasks that wait in the broker, and `inspect stats` the slots of the worker.
 
 Celery lists the tasks that the worker keeps in its memory until they are due. On this transport such tasks wait in the
 broker, so each worker adds the first scheduled messages of the queues that it consumes. Workers of the same queue list
@@ -18,6 +18,7 @@ from laneway.engine.replies import MessageState
 from laneway.transport.channel import Channel
 from laneway.transport.codec import from_stored
 from laneway.worker.request import shown_request
+from laneway.worker.slots import known_slots
 
 MAX_LISTED = 100
 """The most messages listed per queue."""
@@ -36,6 +37,22 @@ def extend_inspect() -> None:
 
     scheduled.lists_broker = True  # pyright: ignore[reportFunctionMemberAccess]
     control.inspect_command(alias="dump_schedule")(scheduled)
+
+
+def show_slots() -> None:
+    """Let `inspect stats` show `slots`: how many there are, are taken, and are awaited. A second call does nothing."""
+    celery_stats = control.Panel.data["stats"]
+    if getattr(celery_stats, "shows_slots", False):
+        return
+
+    def stats(state: Any, **kwargs: Any) -> dict[str, Any]:
+        """Request worker statistics/information."""
+        slots = known_slots(state.consumer)
+        return celery_stats(state, **kwargs) | ({"slots": slots.counts()} if slots is not None else {})
+
+    stats.shows_slots = True  # pyright: ignore[reportFunctionMemberAccess]
+    stats.masks_logins = True  # pyright: ignore[reportFunctionMemberAccess]
+    control.inspect_command()(stats)
 
 
 def _scheduled_in_broker(state: Any) -> Iterator[dict[str, Any]]:

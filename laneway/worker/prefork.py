@@ -34,12 +34,15 @@ from celery.concurrency import asynpool, prefork
 
 from laneway.transport.celery_worker import is_stopping
 from laneway.transport.write_through import write_through_loops
+from laneway.worker.chunks import run_chunk
 from laneway.worker.start_pipe import StartListener, StartPipe
 from laneway.worker.strategy import trace
 from laneway.worker.termination import TerminationFlag, leave_signals_to_worker
 
 _LENGTH = struct.Struct(">I")
 _CHUNK = 65536
+LATE_TARGETS = (trace, run_chunk)
+"""What a process is given for tasks that ack late."""
 _EMPTY = memoryview(b"")
 STOPPING_SECONDS = 0.5
 """How long a stopping worker waits for the last messages of each process."""
@@ -63,7 +66,7 @@ class Worker(asynpool.Worker):
 
         def wait_for_job() -> Any:
             request = receive()
-            writer.uses_start_pipe = request is not None and request[1][2] is trace
+            writer.uses_start_pipe = request is not None and request[1][2] in LATE_TARGETS
             return request
 
         self.wait_for_job = wait_for_job

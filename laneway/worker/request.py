@@ -14,6 +14,7 @@ from laneway._masking import masked_repr, without_secrets
 from laneway.transport.channel import ReadMessage
 from laneway.worker.hand_on import NotHandled, UnknownHere, hand_on
 from laneway.worker.lease_check import drop_if_lost, is_cancelled, stop_if_lost
+from laneway.worker.slots import cost_of
 
 SHOWN: Final = frozenset({"result", "exception", "traceback"})
 """The fields of events that have what a task returned or raised, as text."""
@@ -25,6 +26,9 @@ class Request(request.Request):
     The task itself sees its ETA (`self.request.eta`). The worker must not see it, because it would wait a second time,
     by its own clock.
     """
+
+    chunk: dict[str, Any] | None = None
+    """Id and size of the chunk with which it was given to the pool (`laneway.worker.chunks`)."""
 
     def __init__(self, message: Any, **options: Any) -> None:
         """Raises InvalidTaskError for a message that is no task call, so that the worker rejects the message.
@@ -57,7 +61,9 @@ class Request(request.Request):
 
     def info(self, safe: bool = False) -> dict[str, Any]:
         """Describe the request for `inspect`, without secrets."""
-        return shown_request(super().info(safe))
+        described = shown_request(super().info(safe))
+        more = {"chunk": self.chunk, "cost": cost if (cost := cost_of(self.task)) > 1 else None}
+        return described | {name: value for name, value in more.items() if value}
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """Handle an error of the task. The dead letter of a task that raises Reject has the reason that it gave."""

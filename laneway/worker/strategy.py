@@ -7,6 +7,9 @@ sends it to the parent with its return value. In the parent, results wait for th
 
 A child hands over the result of a task that acks late and that no other task follows, if the result is not large
 (`laneway.results.store.MAX_HANDED_OVER`). It stores all other results itself.
+
+The messages of a task with the attribute `chunk` are gathered first (`laneway.worker.chunks`), and those of a worker
+with heavy tasks wait for their slots (`laneway.worker.slots`).
 """
 
 from __future__ import annotations
@@ -20,14 +23,34 @@ from celery.concurrency.prefork import TaskPool
 from celery.worker import strategy
 
 from laneway.results.store import Record, ResultStore, hand_over_result
+from laneway.worker.chunks import CollectingPool, Gatherer
+from laneway.worker.slots import Slots, cost_of, slots_of
 
 
 def default(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """Return the function that handles each message of this task."""
-    store = getattr(task.backend, "results", None)
+    store, pool, handle = getattr(task.backend, "results", None), consumer.pool, consumer.on_task_request
+    if (slots := slots_of(consumer)) is not None:
+        slots.forget()  # Celery makes its strategies anew at each connection
+        handle = _with_slots(slots, task, consumer)
+    if task.acks_late and getattr(task, "chunk", None) is not None:
+        gatherer = Gatherer(task, consumer, start=handle)
+        pool, handle = gatherer.pool, gatherer.add
     if task.acks_late and isinstance(store, ResultStore) and isinstance(consumer.pool, TaskPool):
-        consumer = _Consumer(consumer, _Pool(consumer.pool, store))
+        pool = _Pool(pool, store)
+    if pool is not consumer.pool or slots is not None:
+        consumer = _Consumer(consumer, pool, handle)
     return strategy.default(task, app, consumer, **options)
+
+
+def _with_slots(slots: Slots, task: Any, consumer: Any) -> Callable[[Any], object]:
+    """A function that gives a request, or a chunk, of this task to the pool when its slots are free."""
+    start, cost = consumer.on_task_request, cost_of(task)
+
+    def handle(request: Any) -> None:
+        slots.admit(request, cost=cost, start=start, qos=consumer.qos)
+
+    return handle
 
 
 def trace(task: str, task_id: str, *args: Any, **kwargs: Any) -> tuple[Any, list[Record]]:
@@ -47,10 +70,10 @@ def _store_and_report(store: ResultStore, on_success: Callable[..., Any], outcom
 
 
 class _Consumer:
-    """Celery's consumer with another pool."""
+    """Celery's consumer with another pool, and another way to it."""
 
-    def __init__(self, consumer: Any, pool: _Pool) -> None:
-        self._consumer, self.pool = consumer, pool
+    def __init__(self, consumer: Any, pool: Any, on_task_request: Callable[[Any], object]) -> None:
+        self._consumer, self.pool, self.on_task_request = consumer, pool, on_task_request
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
@@ -59,7 +82,7 @@ class _Consumer:
 class _Pool:
     """The pool as Celery's requests use it: it runs tasks with `trace` and stores what the children hand over."""
 
-    def __init__(self, pool: TaskPool, store: ResultStore) -> None:
+    def __init__(self, pool: TaskPool | CollectingPool, store: ResultStore) -> None:
         self._pool, self._store = pool, store
 
     def apply_async(self, target: Any, *, callback: Any, **options: Any) -> Any:

@@ -59,6 +59,8 @@ def addresses(site: Site) -> list[str]:
     found += [
         "/console/workflows/run-1",
         "/console/schedules/shown",
+        "/console/schedules/shown/change",
+        "/console/schedules/-/new",
         f"/console/dead-letters/{group}?failed=yes",
         "/console/dead-letters?trashed=yes",
     ]
@@ -232,6 +234,90 @@ def test_a_schedule_is_paused_resumed_run_at_once_and_deleted(console: Site, ope
     confirm(opened.page)
     expect(opened.page).to_have_url(re.compile(r"/console/schedules$"))
     assert console.http.get("/schedules/pressed").status_code == 404
+
+
+def test_a_limit_is_set_by_the_keyboard_and_a_wrong_value_stands_at_its_field(console: Site, opened: Tab) -> None:
+    name, page = "task:cleanup_old_data_task", opened.page
+    opened.open("/console/limits")
+    page.get_by_role("button", name="Set a limit…").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.type(name)
+    page.keyboard.press("Tab")
+    page.keyboard.type("0")
+    page.keyboard.press("Enter")
+    points = page.get_by_label("Points let through")
+    expect(points).to_have_attribute("aria-invalid", "true")
+    expect(points).to_be_focused()
+    expect(page.locator("#limit-rate-problem")).to_contain_text("at least 1")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("7")
+    page.keyboard.press("Enter")
+    row = page.locator(f"[id='limit-{name}']")
+    expect(row).to_contain_text("7 in 1 s")
+    assert console.get(f"/limits/{name}")["rate"] == 7
+
+    row.get_by_role("button", name="Change").click()
+    expect(page.get_by_label("Limit", exact=True)).to_have_attribute("readonly", "")
+    page.keyboard.press("Escape")
+    row.get_by_role("button", name="Remove").click()
+    confirm(page)
+    expect(row).to_have_count(0)
+    assert [each for each in opened.troubles if "422" not in each] == []
+    opened.troubles.clear()  # the browser notes the refused request
+
+
+def test_a_schedule_is_made_and_changed_by_a_form_with_a_preview(console: Site, opened: Tab) -> None:
+    page = opened.page
+    opened.open("/console/schedules/-/new")
+    page.get_by_label("Name of the schedule").fill("by.form")
+    page.get_by_label("Task", exact=True).fill("cleanup_old_data_task")
+    page.get_by_label("Time zone").fill("Europe/Berlin")
+    page.get_by_label("Cron").fill("61 3 * * *")
+    expect(page.locator("#s-cron-problem")).to_contain_text("bad minute")
+    page.get_by_label("Cron").fill("30 3 * * *")
+    expect(page.locator("[data-preview-list] li")).to_have_count(10)
+    expect(page.locator("[data-preview-list] li").first).to_contain_text(" 03:30:00 (0")
+    expect(page.locator("#s-cron-problem")).to_be_empty()
+    page.get_by_label("While a task of an earlier firing runs").select_option("skip")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Make the schedule").click()
+    expect(page).to_have_url(re.compile(r"/console/schedules/by\.form$"))
+
+    page.get_by_role("link", name="Change…").click()
+    page.get_by_label("Times").select_option("every")
+    page.get_by_label("Seconds from one firing to the next").fill("3600")
+    page.get_by_role("button", name="Save the change").click()
+    expect(page.locator("#live")).to_contain_text("every 1:00:00")
+    assert console.get("/schedules/by.form")["definition"]["overlap"] == "skip"
+    opened.troubles.clear()  # the browser notes the refused previews
+
+
+def test_a_feed_goes_on_after_a_pause_and_a_broken_connection(console: Site, opened: Tab) -> None:
+    page = opened.page
+    rows, state = page.locator("[data-feed-rows] tr"), page.locator("[data-feed-state]")
+    opened.open("/console/events?tag=followed&kind=accepted")
+    expect(state).to_have_text("connected")
+    send(console, 1)
+    expect(rows).to_have_count(1, timeout=20_000)
+
+    page.get_by_role("button", name="Pause").press("Enter")
+    expect(state).to_contain_text("paused")
+    send(console, 2)
+    page.get_by_role("button", name="Go on").press("Enter")
+    expect(rows).to_have_count(3, timeout=20_000)
+
+    page.context.set_offline(True)
+    send(console, 2)
+    page.context.set_offline(False)
+    expect(rows).to_have_count(5, timeout=20_000)
+    opened.troubles[:] = [each for each in opened.troubles if "ERR_INTERNET_DISCONNECTED" not in each]
+
+
+def send(site: Site, number: int) -> None:
+    """Submit tasks that are due later."""
+    for _ in range(number):
+        body = {"name": "cleanup_old_data_task", "payload": {}, "delay": 3600, "tags": ["followed"]}
+        site.post("/tasks", body)
 
 
 def test_the_keys_find_open_and_help(console: Site, opened: Tab) -> None:

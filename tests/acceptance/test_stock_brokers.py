@@ -11,11 +11,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from laneway.platform.batches.batches import NewBatch
+from laneway.platform.batches.callbacks import callback_id
 from laneway.platform.queues import Priority
+from laneway.platform.submission.submit_options import SubmitOptions
+from laneway.platform.submission.transaction import Submission
+from laneway.schemas.choices import BatchEvent, BatchState
 from laneway.schemas.task import TaskState
 from tests.fixtures.rabbitmq import RabbitServer
 from tests.fixtures.site import Site, running_site, seconds_between
-from tests.fixtures.tasks_for_tests import FAILING, GATED
+from tests.fixtures.tasks_for_tests import ECHOING, FAILING, FILLED, GATED
+from tests.fixtures.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +97,21 @@ def test_a_failure_is_retried_and_a_permanent_one_is_not(site: Site) -> None:
         (TaskState.FAILED, 1),
     ]
     assert [event[0] for event in site.events(flaky)] == ["began", "began", "began", "ended"]
+
+
+def test_a_batch_submits_its_callbacks(site: Site) -> None:
+    callback = Submission(ECHOING, {"text": "done"}, SubmitOptions())
+    tasks = [Submission(FAILING, {"times": times}, SubmitOptions()) for times in (0, 1, 0, 99)]
+    batch = NewBatch(tasks=tasks, callbacks={BatchEvent.COMPLETE: callback, BatchEvent.DEATH: callback})
+    site.services.batches.create(batch)
+    site.worker()
+
+    for event in (BatchEvent.DEATH, BatchEvent.COMPLETE):
+        id = callback_id(batch.id, event)
+        wait_until(lambda id=id: site.services.tasks.runs([id]), seconds=60)
+        assert site.until(id).result == {"echo": "done"}
+    view = site.services.batches.view(batch.id)
+    assert (view.state, view.completed, view.failed) == (BatchState.FAILED, 3, 1)
 
 
 def test_the_task_of_higher_priority_runs_first(site: Site) -> None:
@@ -173,3 +194,16 @@ def test_a_message_that_rabbitmq_does_not_confirm_is_published_again_and_answere
     assert on_rabbitmq.until(on_rabbitmq.message("after-silence")).state == TaskState.COMPLETED
     assert [turn.role for turn in on_rabbitmq.turns("silence")] == ["customer", "assistant"]
     on_rabbitmq.end_nodes()
+
+
+def test_a_worker_with_one_slot_runs_chunks(site: Site) -> None:
+    site.worker("gathers", concurrency=1)
+    ids = [site.submit(FILLED, {"how": how}) for how in ("", "", "fail", "")]
+
+    runs = site.until_all_over(ids)
+    assert [run.state for run in runs] == [
+        *(TaskState.COMPLETED, TaskState.COMPLETED, TaskState.FAILED, TaskState.COMPLETED),
+    ]
+    assert [event for id in ids for event, *_ in site.events(id)] == ["in-4"] * 4
+    begun = [event.data for event in site.services.event_stream.events(ids[1]) if event.kind == "begin"]
+    assert begun[0]["chunk"]["size"] == len(ids)

@@ -5,3 +5,7 @@ class ExceptionWithTraceback(Exception):
     tb: str
 
     def __init__(self, exc: BaseException, tb: str) -> None: ...
+
+class ExceptionInfo:
+    exception: BaseException
+    traceback: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import StreamingResponse
@@ -47,6 +47,7 @@ async def follow_events(
     name: Annotated[Short, Query(description="Only tasks of this name")] = None,
     tag: Annotated[Short, Query(description="Only tasks with this tag")] = None,
     workflow: Annotated[Short, Query(description="Only tasks of this workflow run")] = None,
+    batch: Annotated[Short, Query(description="Only tasks of this batch")] = None,
     kind: Annotated[
         list[EventKindName] | None,
         Query(description="Only events of these kinds. Default: all but `output`"),
@@ -69,9 +70,8 @@ async def follow_events(
     """
     if queue is not None:
         check_declared(queue)
-    which = EventFilter(
-        caller=current_caller(), queue=queue, name=name, tag=tag, workflow=workflow, kinds=tuple(kind or ())
-    )
+    part: dict[str, Any] = {"queue": queue, "name": name, "tag": tag, "workflow": workflow, "batch": batch}
+    which = EventFilter(caller=current_caller(), kinds=tuple(kind or ()), **part)
     begin = min(int(last_event_id), LAST_ID) if last_event_id and last_event_id.isdecimal() else after
     feed = services.event_feed
     position, missed = await read_in_thread(feed.start, which, begin, last=last)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
 from laneway.api.access import requires
 from laneway.api.deps import NO_NULL, OnlyKnown, ServicesDep
@@ -13,10 +13,12 @@ from laneway.api.threads import ThreadedRoute
 from laneway.platform.access.scopes import Scope
 from laneway.platform.platform import Platform
 from laneway.platform.schedules.definition import checked
+from laneway.platform.schedules.schedules import preview
 from laneway.platform.schedules.views import describe, describe_whole
 from laneway.schemas.schedule import (
     RunResponse,
     ScheduleDefinition,
+    SchedulePreview,
     ScheduleRequest,
     SchedulesResponse,
     ScheduleSummary,
@@ -42,6 +44,17 @@ def list_schedules(services: ServicesDep) -> SchedulesResponse:
 def create_schedule(body: ScheduleRequest, services: ServicesDep) -> ScheduleSummary:
     """Make a schedule. It is due from now on. The caller must be allowed to submit the task."""
     return describe(services.schedules.create(body.key, checked(body)))
+
+
+@router.post("/preview", dependencies=[Operates], responses=problems(403, 404))
+def preview_schedule(body: ScheduleRequest, services: ServicesDep) -> SchedulePreview:
+    """Check a schedule as `POST /schedules` does, and say when it would fire. Nothing is stored.
+
+    It may have the key of a schedule that exists.
+    """
+    del services
+    definition = checked(body)
+    return SchedulePreview(when=definition.when, upcoming=preview(body.key, definition))
 
 
 @router.get("/{key}", dependencies=[Reads], responses=problems(404))
@@ -77,10 +90,20 @@ def resume_schedule(key: Key, services: ServicesDep) -> ScheduleSummary:
     return describe(services.schedules.resume(key))
 
 
-@router.post("/{key}/run", status_code=202, dependencies=[Operates], responses=problems(403, 404))
-def run_schedule(key: Key, services: ServicesDep) -> RunResponse:
-    """Submit the task of a schedule at once. Its due times stay as they are."""
-    return RunResponse(task_id=services.schedules.run(key))
+@router.post("/{key}/run", status_code=202, dependencies=[Operates], responses=problems(403, 404, 409))
+def run_schedule(
+    key: Key,
+    services: ServicesDep,
+    beside: Annotated[
+        bool, Query(description="Run at once although an earlier task has not ended, whatever `overlap` says")
+    ] = False,
+) -> RunResponse:
+    """Submit the task of a schedule at once. Its due times stay as they are.
+
+    While an earlier task has not ended, `overlap` holds: with `skip` the answer is 409, `replace` cancels the earlier
+    task, and with `queue` the new one waits for it.
+    """
+    return RunResponse(task_id=services.schedules.run(key, beside=beside))
 
 
 def _whole(services: Platform, key: str) -> ScheduleView:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ from laneway.platform.history.overview import Overview, QueueOverview
 from laneway.platform.history.queue_samples import minute_of
 from laneway.platform.platform import Platform
 from laneway.platform.queues import Lane
+from laneway.platform.registry import registry
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 READERS: Final = [requires(Scope.READ), OnlyKnown]
@@ -77,12 +79,18 @@ def _values(services: Platform, range: str, at: datetime | None) -> Mapping[str,
         "unknown": [] if at else services.unknown_queues.listing(),
         "may_operate": current_caller().may(Scope.QUEUES) and services.broker.engine is not None,
         "limits": _limits,
+        "named_limits": Counter(queue for queue, _ in _named_limits()),
         "range": range,
         "ranges": tuple(RANGES),
         "at": at,
         "travel_minutes": minutes,
         "params": {"range": range, "at": at.isoformat() if at else ""},
     }
+
+
+def _named_limits() -> set[tuple[str, str]]:
+    """Each queue with each of the limits that its tasks share with others."""
+    return {(spec.queue, limit.name) for spec in registry.values() for limit in spec.flow.limits}
 
 
 def _by_lane(overview: Overview) -> list[tuple[str, list[QueueOverview]]]:

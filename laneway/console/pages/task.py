@@ -61,6 +61,7 @@ def _values(services: Platform, id: str) -> Mapping[str, Any]:
     return {
         "task": details,
         "why": why,
+        "minute": timedelta(minutes=1),
         "expected": _expected(why) if why else "",
         "attempts": attempts,
         "bars": timeline(details, attempts, now=clock.now()),

@@ -54,6 +54,7 @@ async def show_tasks(
     queue: Word = "",
     lane: Literal["", "high", "medium", "low"] = "",
     tag: Word = "",
+    batch: Word = "",
     key: Word = "",
     group: Word = "",
     error: Word = "",
@@ -68,7 +69,16 @@ async def show_tasks(
     if q:
         return RedirectResponse(await read_in_thread(_address_of, services, q.strip()), 303)
     given: dict[str, Any] = {"state": [each.value for each in state or ()], "lane": lane}
-    given |= {"name": name, "queue": queue, "tag": tag, "key": key, "group": group, "error": error, "text": text}
+    given |= {
+        "name": name,
+        "queue": queue,
+        "tag": tag,
+        "batch": batch,
+        "key": key,
+        "group": group,
+        "error": error,
+        "text": text,
+    }
     times = {"since": since, "until": until, "ended_since": ended_since, "ended_until": ended_until}
     given |= {field: moment_text(moment) for field, moment in times.items()}
     values = partial(_values, services, given, _filter(given, state or (), times), before)
@@ -91,6 +101,7 @@ def _filter(given: Mapping[str, Any], states: Sequence[TaskState], times: Mappin
         queue=given["queue"] or None,
         queues=_queues_of(given["lane"]),
         tag=given["tag"] or None,
+        batch=given["batch"] or None,
         key=given["key"] or None,
         group=given["group"] or None,
         error=given["error"] or None,

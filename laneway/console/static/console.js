@@ -82,7 +82,7 @@
   // --- calls of the API
 
   function problemText(problem, status) {
-    const fields = (problem.errors ?? []).map((each) => `${each.field ?? (each.loc ?? []).join(".")}: ${each.message ?? each.msg ?? ""}`);
+    const fields = (problem.errors ?? []).map((each) => `${each.field ?? (each.loc ?? []).join(".")}: ${each.problem ?? ""}`);
     return [problem.detail ?? problem.title ?? `The server answered ${status}.`, ...fields].join(" ");
   }
 
@@ -98,7 +98,7 @@
     }
     if (answer.status === 401) { location.reload(); throw new Error("You are not logged in any more."); }
     const found = answer.status === 204 ? {} : await answer.json().catch(() => ({}));
-    if (!answer.ok) throw new Error(problemText(found, answer.status));
+    if (!answer.ok) throw Object.assign(new Error(problemText(found, answer.status)), { problem: found });
     return found;
   }
 
@@ -384,6 +384,7 @@
   window.addEventListener("offline", () => connection("offline"));
   window.addEventListener("online", () => { connection(null); connectAgain(); });
   setInterval(() => { if (!document.hidden && Date.now() - heard > SILENCE) connectAgain(); }, 5000);
+  globalThis.laneway = { call, tell, tellAfterReload, refresh, tellTimes };
   setInterval(tellTimes, 1000);
   tellTimes();
   tellTold();

@@ -2,7 +2,7 @@
 -- KEYS   1: the prefix of a queue
 -- ARGV   1: the limit  2: the key ('': for all keys)  3: for how long (ms)
 -- Returns nothing
--- uses: base clock record flow
+-- uses: base clock record places flow
 local q, us = names(KEYS[1]), clock()
 local blocked = flow_key(q, 'blocked', ARGV[1])
 call('ZREMRANGEBYSCORE', blocked, '-inf', string.format('%.0f', us))

@@ -3,7 +3,7 @@
 -- KEYS   1: the queue
 -- ARGV   1: reason  2: error  then id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id
--- uses: base clock record flow moves
+-- uses: base clock deliveries leases record attempts places queueing moves
 local q = names(KEYS[1])
 work_on_full_server(q)
 local now = math.floor(clock() / 1000)

@@ -4,7 +4,7 @@
 -- KEYS   1: the queue
 -- ARGV   1: the task id  2: refuse puts of this version of the task and of older ones ('' for none)
 -- Returns how many messages were deleted, how many are marked, and how many are dead letters, which stay
--- uses: base clock record flow moves
+-- uses: base clock deliveries record attempts places queueing moves
 local q = names(KEYS[1])
 work_on_full_server(q)
 local now = math.floor(clock() / 1000)

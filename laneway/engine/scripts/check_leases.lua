@@ -2,7 +2,7 @@
 -- KEYS   1: the queue
 -- ARGV   id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the lease holds and the task was cancelled
--- uses: base clock record flow moves
+-- uses: base deliveries leases
 local q = names(KEYS[1])
 return for_each_lease(q, 1, function(id)
   return call('HEXISTS', q.cancelled, id) == 1 and STATUS_CANCELLED or STATUS_DONE

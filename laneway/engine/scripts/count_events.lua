@@ -2,7 +2,7 @@
 -- counted before: so each event is counted once, however often a reader begins again.
 -- KEYS   1: the queue
 -- ARGV   1: cursor after which the part begins  2: cursor of its end  3: the most labels  4: the label of what exceeds
---        them  then label, counter, amount, ...
+--        them  then label, counter, amount, ...; a label after '\1' counts only if the queue has it already
 -- Returns the cursor up to which events were counted before; the part was added if that is ARGV[1]
 -- uses: base
 local q = names(KEYS[1])
@@ -22,7 +22,9 @@ end
 -- The label, or that of ARGV[4] if the queue has as many labels as it may have.
 local function label_of(name)
   if folded[name] then return folded[name] end
-  folded[name] = name
+  local known = string.match(name, '^\1(.*)$')
+  folded[name] = known and (call('HEXISTS', key, 'label\0' .. known) == 1 and known or ARGV[4]) or name
+  if known then return folded[name] end
   if name ~= ARGV[4] and call('HSETNX', key, 'label\0' .. name, '1') == 1 and add('labels', 1) > tonumber(ARGV[3]) then
     call('HDEL', key, 'label\0' .. name)
     add('labels', -1)

@@ -2,7 +2,7 @@
 -- KEYS   1: the queue
 -- ARGV   none
 -- Returns how many messages were deleted
--- uses: base record flow
+-- uses: base record places flow
 local q = names(KEYS[1])
 local size = call('HLEN', q.messages)
 for _, id in ipairs(call('HKEYS', q.slots)) do free_slots(q, id) end

@@ -2,7 +2,7 @@
 -- KEYS   1: the queue
 -- ARGV   ids
 -- Returns one code (replies.LeaseStatus) per id
--- uses: base record flow moves
+-- uses: base deliveries record attempts places queueing moves
 local q = names(KEYS[1])
 work_on_full_server(q)
 local codes, discarded = {}, 0

@@ -5,7 +5,7 @@
 --        the lease or when it was buried, ms), dead_info (lib/moves.lua) of a dead letter, position in ready from 0,
 --        token of the lease, 1 if the task was cancelled, task at the head of the key behind which it is held, attempts
 --        started, 1 if the last one has finished, how often it was handed on, line in which it waits. What does not apply is nil.
--- uses: base record flow moves
+-- uses: base deliveries record attempts hand_ons places queueing flow
 local q = names(KEYS[1])
 local id, record, m
 for _, candidate in ipairs(messages_of_task(q, ARGV[1], '')) do
@@ -35,7 +35,7 @@ local deliveries, _flags, _score, token = 0, nil, nil, ''
 if value then deliveries, _flags, _score, token = unpack_delivery(value) end
 local dead_info = state == STATE_DEAD and call('HGET', q.dead_info, id)
 local cancelled, started = call('HEXISTS', q.cancelled, id), attempts_of(q, id)
-local h = hand_ons_of(q, id)
+local h = has_attempts(q) and read_hand_ons(call('HGET', q.handed_on, id))
 return {
   id, record, deliveries, state, at, dead_info, position, token ~= '' and token, cancelled, head and head.task or false,
   started, ack_action_of(q, id) and 1 or 0, h and h.times or 0, line,

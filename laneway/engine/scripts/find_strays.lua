@@ -4,7 +4,7 @@
 -- KEYS   1: the queue
 -- ARGV   1: the key to look through: one of admin.CHECKED  2: cursor of the page  3: '1' to repair
 -- Returns the cursor of the next page ('0': this was the last one), then kind (replies.Stray), id, kind, id, ...
--- uses: base clock record flow moves
+-- uses: base clock deliveries record attempts places queueing moves
 local PAGE = 500
 local LEASE_MS = 30000
 local SHORTEST_MEMBER = 11 -- of `held` and `tasks`; a shorter one is not ours

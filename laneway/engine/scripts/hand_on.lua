@@ -7,7 +7,7 @@
 --        dead letter  6: a log line for the journal, written the first time  then id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled (the message is deleted), BURIED
 --        when the message has become a dead letter
--- uses: base clock record flow moves
+-- uses: base clock deliveries leases record attempts hand_ons places queueing moves
 local MOST_OWNERS = 32 -- consumers that a message remembers; with more of them, it waits each time
 local q = names(KEYS[1])
 work_on_full_server(q)
@@ -41,12 +41,12 @@ local codes = for_each_lease(q, 7, function(id, deliveries, flags, score, token)
   lose_attempt(q, m, 'handed on')
   local code = settle_if_decided(q, m, now)
   if code then return code end
-  local h = hand_ons_of(q, id) or { first = now, times = 0, rounds = 0, owners = {} }
+  local h = has_attempts(q) and read_hand_ons(call('HGET', q.handed_on, id)) or { first = now, times = 0, rounds = 0, owners = {} }
   if now - h.first >= longest then
     bury(q, m, deliveries, ARGV[4], ARGV[5], now)
     return STATUS_BURIED
   end
-  if h.times == 0 and journal_limit(q) and call('XLEN', q.journal) < journal_limit(q) then
+  if h.times == 0 and q.most_unread and call('XLEN', q.journal) < q.most_unread then
     write_event(q, EVENT_LOG, m.task, 'm', id, 'n', (attempts_of(q, id)), 'o', ARGV[6])
   end
   local due = due_after(m, h, token)

@@ -13,6 +13,7 @@ for index = 1, #ARGV, 2 do
       for _, key in ipairs(NAMES) do call('PERSIST', q[key]) end
     end
   else call('HSET', q.limits, name, value) end
+  if name == 'expires' then q.expires = tonumber(value) or false end
 end
 wake_consumer(q)
 extend_expiry(q)

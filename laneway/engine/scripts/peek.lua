@@ -3,7 +3,7 @@
 -- ARGV   1: state (replies.MessageState)  2: offset  3: how many, at most BATCH  4: '1' to leave out the bodies
 -- Returns per message: id, record, deliveries, at (due, end of the lease or when it was buried, ms), dead_info (2 bytes
 --        deliveries, length byte, reason, error) of a dead letter. What does not apply is nil.
--- uses: base record
+-- uses: base deliveries record places
 local q = names(KEYS[1])
 local state, offset, limit = ARGV[1], tonumber(ARGV[2]), math.min(tonumber(ARGV[3]), BATCH)
 local page, reply = call('ZRANGE', q[state], offset, offset + limit - 1, 'WITHSCORES'), {}

@@ -3,7 +3,7 @@
 -- ARGV   1: the most to delete, at most BATCH
 -- Returns how many were looked at: fewer than ARGV[1] when none is left, and how many were deleted. A message that only a
 --        newer version can read is set aside instead
--- uses: base clock record flow moves
+-- uses: base clock deliveries record attempts places queueing moves
 local q = names(KEYS[1])
 work_on_full_server(q)
 local now = math.floor(clock() / 1000)

@@ -47,7 +47,7 @@ local interval = limits.interval
 if interval and (limits.tat or 0) - ((limits.burst or 1) - 1) * interval > us then
   woken = call('EXISTS', q.ready) == 1 -- the rate limit delivers nothing now, and who waits for it knows the time
 end
-local unread = journal_limit(q) and call('XLEN', q.journal)
+local unread = q.most_unread and call('XLEN', q.journal)
 
 -- From now on a fetch looks at the sizes of the queue's messages.
 local function note_large()
@@ -55,7 +55,7 @@ local function note_large()
   large = true
 end
 
-local function journal_full() return unread and unread >= journal_limit(q) end
+local function journal_full() return unread and unread >= q.most_unread end
 
 -- Puts a plain message and returns true. Returns false, and does nothing, for a message with optional fields, with an
 -- id that is taken, with a task that may have other messages or may be cancelled, or without room in the queue or the
@@ -83,7 +83,7 @@ local index = FIRST
 while index <= #ARGV and put_plain(index) do index = index + 2 end
 
 if index <= #ARGV then
-  -- uses: record flow moves
+  -- uses: record places queueing
   local function any_cancelled(ids)
     for _, id in ipairs(ids) do
       if call('HEXISTS', q.cancelled, id) == 1 then return true end
@@ -100,7 +100,10 @@ if index <= #ARGV then
     sequence = sequence + 1
     m.score = (9 - m.priority) * SPAN + sequence
     call('HSET', q.messages, m.id, struct.pack('>d', m.score) .. record)
-    give_rank(q, m, limits, sequence)
+    if m.flow or limits.tenants then
+      -- uses: flow
+      give_rank(q, m, limits, sequence)
+    end
     if not large and #record > LARGE then note_large() end
     if m.task ~= m.id then
       call('ZADD', q.tasks, 0, task_member(m))
@@ -165,7 +168,7 @@ if accepted > 0 then
   local puts = string.format('%.0f', (counters[2] or 0) + accepted)
   call('HSET', q.counters, 'sequence', string.format('%.0f', sequence), 'put', puts)
 end
-if limits.expires then set_expiry(q, limits.expires) end
+extend_expiry(q)
 if last_call_key then -- the call's number alone if the reply is empty, which is the usual case
   call('SET', last_call_key, #reply > 0 and cmsgpack.pack(ARGV[2], reply) or ARGV[2], 'PX', 60000)
 end

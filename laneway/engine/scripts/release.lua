@@ -4,7 +4,7 @@
 -- ARGV   1: delay in ms  2: '1' when the delivery counts  then id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled (the message is deleted), BURIED
 --        when the message has reached its limit of deliveries
--- uses: base clock record flow moves
+-- uses: base clock deliveries leases record attempts places queueing moves
 local q = names(KEYS[1])
 work_on_full_server(q)
 local now = math.floor(clock() / 1000)

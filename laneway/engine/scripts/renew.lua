@@ -2,7 +2,7 @@
 -- KEYS   1: the queue
 -- ARGV   1: length of the lease in ms, from now  then id, token, id, token, ...
 -- Returns one code (replies.LeaseStatus) per id: CANCELLED when the task was cancelled; its lease is renewed too
--- uses: base clock record flow moves
+-- uses: base clock deliveries leases
 local q = names(KEYS[1])
 work_on_full_server(q)
 local any_cancelled = call('EXISTS', q.cancelled) == 1

@@ -2,7 +2,7 @@
 -- KEYS   1: the queue
 -- ARGV   1: the priority, 0 to 9  2...: task ids
 -- Returns one code (replies.LeaseStatus) per task: DONE, or UNKNOWN when the queue has no waiting message of it
--- uses: base record flow moves
+-- uses: base record places queueing flow
 local q = names(KEYS[1])
 local priority = tonumber(ARGV[1])
 

@@ -2,7 +2,7 @@
 -- KEYS   1: the queue
 -- ARGV   ids
 -- Returns one code (replies.LeaseStatus) per id: DUPLICATE when another task holds the uniqueness key now
--- uses: base clock record flow moves
+-- uses: base clock deliveries record attempts places queueing moves flow
 local q, limits = names(KEYS[1])
 work_on_full_server(q)
 local us = clock()

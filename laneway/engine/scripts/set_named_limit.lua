@@ -2,7 +2,7 @@
 -- KEYS   1: the prefix of a queue
 -- ARGV   1: the limit  then name, value, name, value, ...: the value '' removes the field
 -- Returns nothing
--- uses: base record flow
+-- uses: base record places flow
 local q, config = names(KEYS[1]), nil
 config = flow_key(q, 'config', ARGV[1])
 for index = 2, #ARGV, 2 do

@@ -2,7 +2,7 @@
 -- KEYS   1: the queue
 -- ARGV   1: the task id
 -- Returns how many messages were made due, and how many are leased
--- uses: base clock record flow moves
+-- uses: base clock record places queueing
 local q = names(KEYS[1])
 work_on_full_server(q)
 local now = math.floor(clock() / 1000)

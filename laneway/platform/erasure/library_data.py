@@ -1,4 +1,4 @@
-"""What the library stores of a person: tasks, workflows, outbound webhooks, alerts, sessions, schedules, audit log."""
+"""What the library stores of a person: tasks, workflows, batches, webhooks, alerts, sessions, schedules, audit log."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from laneway.platform.audit_log.verification import ERASE_CONTENTS
 from laneway.platform.db.models import (
     Alert,
     AuditLogEntry,
+    BatchCallback,
     MergedSubmission,
     OutboundAttempt,
     OutboundDelivery,
     PersonSession,
     StoredSchedule,
     TaskAttempt,
+    TaskBatch,
     TaskEvent,
     TaskRun,
     TaskSignal,
@@ -46,6 +48,7 @@ class LibraryData:
 
     tasks: set[str] = field(default_factory=set)
     workflows: set[str] = field(default_factory=set)
+    batches: set[str] = field(default_factory=set)
     deliveries: set[str] = field(default_factory=set)
     alerts: set[int] = field(default_factory=set)
     sessions: set[str] = field(default_factory=set)
@@ -58,6 +61,7 @@ class LibraryData:
         return {
             "tasks": len(self.tasks),
             "workflows": len(self.workflows),
+            "batches": len(self.batches),
             "outbound_webhooks": len(self.deliveries),
             "alerts": len(self.alerts),
             "sessions": len(self.sessions),
@@ -78,6 +82,7 @@ def find(session: Session, subject: Subject) -> LibraryData:
     ):
         found.tasks.update(row[0] for row in rows_about(session, subject, columns, returning=[key]))
     _find_workflows(session, subject, found)
+    _find_batches(session, subject, found)
     _find_deliveries(session, subject, found)
     alerts = rows_about(session, subject, (Alert.subject, Alert.message), returning=[Alert.id])
     found.alerts.update(row[0] for row in alerts)
@@ -87,7 +92,7 @@ def find(session: Session, subject: Subject) -> LibraryData:
     found.schedules.update(row[0] for row in schedules)
     contents = (AuditLogEntry.object_id, AuditLogEntry.before, AuditLogEntry.after)
     found.audit_entries.update(row[0] for row in rows_about(session, subject, contents, returning=[AuditLogEntry.seq]))
-    for ids in batches(found.tasks | found.workflows | found.deliveries):
+    for ids in batches(found.tasks | found.workflows | found.batches | found.deliveries):
         found.audit_entries.update(session.scalars(select(AuditLogEntry.seq).where(AuditLogEntry.object_id.in_(ids))))
     return found
 
@@ -105,6 +110,15 @@ def _find_workflows(session: Session, subject: Subject, found: LibraryData) -> N
         found.tasks.update(session.scalars(tasks))
 
 
+def _find_batches(session: Session, subject: Subject, found: LibraryData) -> None:
+    """Batches whose own texts are about the person. Their tasks go on without them."""
+    for columns, key in (
+        ((TaskBatch.id, TaskBatch.description), TaskBatch.id),
+        ((BatchCallback.payload, BatchCallback.row), BatchCallback.batch_id),
+    ):
+        found.batches.update(row[0] for row in rows_about(session, subject, columns, returning=[key]))
+
+
 def _find_deliveries(session: Session, subject: Subject, found: LibraryData) -> None:
     sent, attempts = OutboundDelivery, OutboundAttempt
     for columns, key in (
@@ -117,9 +131,10 @@ def _find_deliveries(session: Session, subject: Subject, found: LibraryData) -> 
 
 
 def remove(session: Session, found: LibraryData) -> None:
-    """Remove what is left in the database after the tasks: workflows, webhooks, alerts, sessions, schedules."""
+    """Remove what is left after the tasks: workflows, batches, webhooks, alerts, sessions, schedules."""
     for key, found_ids in (
         (WorkflowRun.id, found.workflows),
+        (TaskBatch.id, found.batches),
         (OutboundDelivery.id, found.deliveries),
         (Alert.id, found.alerts),
         (PersonSession.digest, found.sessions),

@@ -17,14 +17,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from secrets import token_bytes
 from time import monotonic, sleep
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from laneway.engine import AckAction, Engine, EventKind, Lease, LeaseStatus, MessageInfo
+from laneway.engine import AckAction, AttemptEnd, AttemptStart, Engine, EventKind, Lease, LeaseStatus, MessageInfo
 from laneway.platform import clock
 from laneway.platform.broker_errors import translated_errors
-from laneway.platform.errors import BrokerUnavailable, WorkerLost
+from laneway.platform.errors import BrokerUnavailable, PlatformError, WorkerLost
 from laneway.platform.execution.outcomes import Attempt, AttemptResult, AttemptSignal, OutcomePolicy, Raised, Skip
 from laneway.platform.execution.output import sealed_output
+from laneway.platform.flow.chunk import chunk_note
 from laneway.platform.logging import logger
 from laneway.platform.registry import TaskSpec
 from laneway.platform.settings import TaskSettings
@@ -51,6 +52,10 @@ class DeliveredTask:
     payload: dict[str, Any]
     headers: dict[str, Any]
     worker: str
+    readable: dict[str, Any] | None = None
+    """The payload as the function gets it; None: it could not be opened, or need not be."""
+    chunk: dict[str, Any] | None = None
+    """Id and size of the chunk that it runs in, for its history."""
 
 
 class Attempts(Protocol):
@@ -62,8 +67,16 @@ class Attempts(Protocol):
         """Start an attempt, or return why this delivery must not run."""
         ...
 
+    def start_many(self, delivered: Sequence[DeliveredTask]) -> list[Attempt | Skip | PlatformError]:
+        """As `start`, for messages of one chunk: each by itself, if possible in few round trips."""
+        ...
+
     def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
         """Store the result. False: the attempt does not own the task any more, and nothing was changed."""
+        ...
+
+    def finish_many(self, ends: Sequence[tuple[Attempt, AttemptResult]]) -> list[bool | PlatformError]:
+        """As `finish`, for attempts of one chunk."""
         ...
 
     def report(self, attempt: Attempt, kind: EventKind, data: dict[str, Any]) -> AttemptSignal:
@@ -101,36 +114,71 @@ class EngineAttempts:
 
     def start(self, delivered: DeliveredTask) -> Attempt | Skip:
         """Start an attempt. A task that lost its worker too often becomes a dead letter instead."""
+        return self._start([delivered])[0]
+
+    def start_many(self, delivered: Sequence[DeliveredTask]) -> list[Attempt | Skip | PlatformError]:
+        """Start the attempts of one worker and one chunk, together."""
         try:
-            lease = Lease.parse(str(delivered.headers.get(HEADER_LEASE)))
-        except ValueError:
-            return Skip("it was not delivered by the engine")
-        most = self._max_retries(delivered.spec) + 1
-        call = token_bytes(8)  # the same for every repetition: if only the reply was lost, no second attempt starts
-        code, number, previous = self._retry_while_leased(
-            lambda: self._engine.start_attempt(lease, worker=delivered.worker, call=call, most=most)
-        )
+            return list(self._start(delivered))
+        except PlatformError as error:
+            return [error] * len(delivered)
+
+    def _start(self, delivered: Sequence[DeliveredTask]) -> list[Attempt | Skip]:
+        leases = [_lease_of(each) for each in delivered]
+        starts = [  # with ids that are the same for every repetition: a lost reply starts no second attempt
+            AttemptStart(lease, token_bytes(8), self._max_retries(each.spec) + 1)
+            for each, lease in zip(delivered, leases, strict=True)
+            if lease is not None
+        ]
+        replies = iter(self._started(starts, delivered))
+        return [
+            Skip("it was not delivered by the engine") if lease is None else self._attempt_or_skip(each, *next(replies))
+            for each, lease in zip(delivered, leases, strict=True)
+        ]
+
+    def _started(self, starts: Sequence[AttemptStart], delivered: Sequence[DeliveredTask]) -> list[_Started]:
+        if not starts:
+            return []
+        worker, note = delivered[0].worker, chunk_note(delivered[0].chunk)
+        replies = self._retry_while_leased(lambda: self._engine.start_attempts(starts, worker=worker, note=note))
+        return list(zip(starts, replies, strict=True))
+
+    def _attempt_or_skip(
+        self, delivered: DeliveredTask, start: AttemptStart, reply: tuple[LeaseStatus, int, bytes]
+    ) -> Attempt | Skip:
+        code, number, previous = reply
         if code is LeaseStatus.CANCELLED:
             return Skip("it was cancelled")
+        attempt = self._new_attempt(delivered, start.lease, number)
         if code is LeaseStatus.EXHAUSTED:
-            attempt = self._new_attempt(delivered, lease, number)
             self.finish(attempt, self.policy.decide(attempt, Raised(WorkerLost("", last_of=number))))
             return Skip("it has had all its attempts, and the last one lost its worker")
         if code not in LEASE_HELD:
             return Skip("its lease was over")
-        attempt = self._new_attempt(delivered, lease, number)
-        attempt.call, attempt.previous_call = call, previous
+        attempt.call, attempt.previous_call = start.call, previous
         return attempt
 
     def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
         """Store the result with the message; the acknowledgement applies it."""
-        lease = attempt.lease
-        if lease is None:
-            return False
-        action, outcome, delay = ack_action(result), result.to_json(), round(result.delay * 1000)
-        code = self._retry_while_leased(
-            lambda: self._engine.finish_attempt(lease, action, outcome=outcome, delay_ms=delay)
-        )
+        return self._finish([(attempt, result)])[0]
+
+    def finish_many(self, ends: Sequence[tuple[Attempt, AttemptResult]]) -> list[bool | PlatformError]:
+        """Store the results of one chunk, together."""
+        try:
+            return list(self._finish(ends))
+        except PlatformError as error:
+            return [error] * len(ends)
+
+    def _finish(self, ends: Sequence[tuple[Attempt, AttemptResult]]) -> list[bool]:
+        held = [
+            AttemptEnd(attempt.lease, ack_action(result), result.to_json(), round(result.delay * 1000))
+            for attempt, result in ends
+            if attempt.lease is not None
+        ]
+        codes = iter(self._retry_while_leased(lambda: self._engine.finish_attempts(held)) if held else ())
+        return [attempt.lease is not None and self._is_stored(attempt, next(codes)) for attempt, _ in ends]
+
+    def _is_stored(self, attempt: Attempt, code: LeaseStatus) -> bool:
         if code not in LEASE_HELD:
             log.warning("outcome refused: the attempt lost its lease", task_id=attempt.task_id, attempt=attempt.number)
         return code in LEASE_HELD
@@ -221,6 +269,17 @@ class EngineAttempts:
                 if monotonic() >= until:
                     raise
                 sleep(RECONNECT_SECONDS)
+
+
+_Started: TypeAlias = tuple[AttemptStart, tuple[LeaseStatus, int, bytes]]
+
+
+def _lease_of(delivered: DeliveredTask) -> Lease | None:
+    """The lease under which a message was delivered; None if the engine has not delivered it."""
+    try:
+        return Lease.parse(str(delivered.headers.get(HEADER_LEASE)))
+    except ValueError:
+        return None
 
 
 def ack_action(result: AttemptResult) -> AckAction:

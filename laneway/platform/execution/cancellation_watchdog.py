@@ -43,7 +43,8 @@ class _WatchedAttempt:
     """A running attempt and the thread that runs it."""
 
     attempt: Attempt
-    thread: int
+    thread: int | None
+    """None: it is not interrupted, and only told of a cancellation; others run in its thread, too."""
     interrupting: bool = False
     """The watchdog is about to interrupt the attempt, or to find out that it has ended."""
     interrupted: bool = False
@@ -62,9 +63,12 @@ class CancellationWatchdog:
         self._thread: Thread | None = None
 
     @contextmanager
-    def watch(self, attempt: Attempt) -> Generator[None]:
-        """Watch an attempt while the block runs. TaskCancelled may be raised inside the block, never after it."""
-        watched = _WatchedAttempt(attempt, get_ident())
+    def watch(self, attempt: Attempt, *, interrupt: bool = True) -> Generator[None]:
+        """Watch an attempt while the block runs. TaskCancelled may be raised inside the block, never after it.
+
+        `interrupt`: False only notes in the attempt that its task was cancelled.
+        """
+        watched = _WatchedAttempt(attempt, get_ident() if interrupt else None)
         try:
             try:
                 self._add(watched)
@@ -86,7 +90,7 @@ class CancellationWatchdog:
         self._watched.discard(watched)
         while watched.interrupting:
             sleep(0)
-        if watched.interrupted:
+        if watched.interrupted and watched.thread is not None:
             _raise_in_thread(watched.thread, None)  # clears an exception that was not delivered yet
 
     def _run(self) -> None:
@@ -122,6 +126,9 @@ class CancellationWatchdog:
             self._interrupt(watched, "it was cancelled")
 
     def _interrupt(self, watched: _WatchedAttempt, reason: str) -> None:
+        if watched.thread is None:
+            watched.attempt.cancel_requested = True
+            return
         watched.interrupting = True  # before the check: from here on, `_remove` waits for this method
         try:
             if watched.interrupted or watched not in self._watched:

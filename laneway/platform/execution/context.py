@@ -9,13 +9,14 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NoReturn, TypeVar
 
 from structlog.stdlib import BoundLogger
 
 from laneway.engine import EventKind
 from laneway.platform import clock, tracing
+from laneway.platform.batches.batch import Batch
 from laneway.platform.errors import PlatformError, TaskCancelled, TaskSnoozed
 from laneway.platform.execution.outcomes import Attempt, AttemptSignal
 from laneway.platform.execution.output import OutputWriter
@@ -84,6 +85,15 @@ class Context:
     def platform(self) -> Platform:
         """The platform of this process: its task manager, its database and its other services."""
         return self._platform
+
+    @cached_property
+    def batch(self) -> Batch | None:
+        """The batch of this task, to which it may add tasks; None: it belongs to none. Raises DatabaseUnavailable.
+
+        ctx.batch.add_many(store_part, parts, ids=[f"{ctx.id}:{n}" for n in range(len(parts))])
+        """
+        id = self._platform.batches.batch_of(self.id)
+        return None if id is None else Batch(id, batches=self._platform.batches)
 
     @property
     def log(self) -> BoundLogger:

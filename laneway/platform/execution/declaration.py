@@ -6,13 +6,15 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Final, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, create_model
 from pydantic.errors import PydanticUserError
 
 from laneway._suggestion import suggest
 from laneway.platform.errors import InvalidPayload
+from laneway.platform.execution.chunk import ChunkContext
 from laneway.platform.execution.context import Context
 from laneway.platform.registry import BadTask
 from laneway.schemas.choices import IfBusy
@@ -62,7 +64,7 @@ class Declaration:
         return work(*first, **dict(payload)) if self.is_plain else work(*first, payload)
 
 
-def declaration_of(work: Callable[..., Any], *, task: str) -> Declaration:
+def declaration_of(work: Callable[..., Any], *, task: str, is_chunk: bool = False) -> Declaration:
     """Read the declaration of a task. Raises BadTask for a function that cannot be a task."""
     if inspect.iscoroutinefunction(work) or inspect.isasyncgenfunction(work):
         raise BadTask(
@@ -72,6 +74,8 @@ def declaration_of(work: Callable[..., Any], *, task: str) -> Declaration:
         raise BadTask(task, "its function has a yield: it would not run when it is called.")
     hints = _hints(work, task=task)
     parameters = list(inspect.signature(work).parameters.values())
+    if is_chunk:
+        return _chunk_declaration(parameters, hints, task=task)
     takes_context = bool(parameters) and hints.get(parameters[0].name) is Context
     own = parameters[1:] if takes_context else parameters
     for parameter in own:
@@ -82,11 +86,34 @@ def declaration_of(work: Callable[..., Any], *, task: str) -> Declaration:
     return Declaration(task, payload, inspect.Signature(own), takes_context)
 
 
+def _chunk_declaration(parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any], *, task: str) -> Declaration:
+    """The declaration of a function that handles many tasks at once."""
+    if parameters and hints.get(parameters[0].name) is Context:
+        raise BadTask(task, "it runs in chunks, so its first parameter may be a laneway.ChunkContext, not a Context.")
+    takes_context = bool(parameters) and hints.get(parameters[0].name) is ChunkContext
+    own = parameters[1:] if takes_context else parameters
+    hint = hints.get(own[0].name) if len(own) == 1 and own[0].kind in _NAMED else None
+    arguments = get_args(hint) if get_origin(hint) in (list, Sequence) else ()
+    if len(arguments) != 1 or not _is_model(arguments[0]):
+        raise BadTask(task, "it runs in chunks, so its function takes one list of payloads: `payloads: list[Mail]`.")
+    result = hints.get("return")
+    if result not in (None, type(None), Any) and get_origin(result) not in (list, Sequence, Union, UnionType):
+        raise BadTask(task, "it runs in chunks, so it returns None, or a list with one entry for each payload.")
+    return Declaration(task, arguments[0], inspect.Signature(own), takes_context)
+
+
 def checked_retries(retries: int | None, *, task: str) -> int | None:
     """The number of retries. Raises BadTask when it is negative."""
     if retries is not None and retries < 0:
         raise BadTask(task, f"retries={retries} is negative; 0 means that it is never retried.")
     return retries
+
+
+def checked_cost(cost: int, *, task: str) -> int:
+    """How many slots a run takes. Raises BadTask for less than one."""
+    if cost < 1 or cost != int(cost):
+        raise BadTask(task, f"cost={cost!r} must be a whole number of slots, at least 1.")
+    return cost
 
 
 def checked_delays(delays: Sequence[float] | None, *, task: str) -> tuple[float, ...] | None:
@@ -131,6 +158,8 @@ def _check_parameter(parameter: inspect.Parameter, hints: Mapping[str, Any], *, 
     if name not in hints:
         problem = f"its parameter {name!r} has no type; annotate it. `{name}: laneway.Context` is the running task."
         raise BadTask(task, problem)
+    if hints[name] is ChunkContext:
+        raise BadTask(task, f"its parameter {name!r} is a ChunkContext; declare it with chunk=Chunk(...).")
     if hints[name] is Context:
         raise BadTask(task, f"its parameters are in the wrong order: the running task, {name!r}, comes first.")
     if name.startswith("_") and not _is_model(hints[name]):

@@ -8,9 +8,9 @@ over.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -19,11 +19,12 @@ from laneway.platform import clock
 from laneway.platform.db.models import TaskRun
 from laneway.platform.db.queries import task_runs, workers
 from laneway.platform.db.session import Database
-from laneway.platform.errors import WorkerLost
+from laneway.platform.errors import PlatformError, WorkerLost
 from laneway.platform.execution.attempts import DeliveredTask, ack_action
 from laneway.platform.execution.on_failure import submit_on_failure
 from laneway.platform.execution.outcomes import Attempt, AttemptResult, AttemptSignal, OutcomePolicy, Raised, Skip
 from laneway.platform.execution.output import sealed_output
+from laneway.platform.flow.chunk import chunk_note
 from laneway.platform.history.adoption import run_from_call
 from laneway.platform.history.journal_projection import JournalProjection
 from laneway.platform.logging import logger
@@ -34,6 +35,7 @@ from laneway.platform.task_manager import TaskManager
 from laneway.schemas.task import FINISHED, TaskState
 
 log = logger(__name__)
+T = TypeVar("T")
 
 LOST_ATTEMPT_HEADER = "laneway-lost-attempt"
 """Header with the number of an attempt that has ended without a recorded outcome, although its worker lives."""
@@ -59,7 +61,8 @@ class LedgerAttempts:
                 lost = Raised(WorkerLost(run.worker or "?", last_of=run.attempts))
                 self._end(session, run, _attempt(run, run.attempts), lost)
                 return Skip("it has had all its attempts, and the last one lost its worker")
-            self._record(session, run, EventKind.START, attempt=number, worker=delivered.worker)
+            note = chunk_note(delivered.chunk)
+            self._record(session, run, EventKind.START, attempt=number, worker=delivered.worker, outcome=note)
             return _attempt(run, number)
 
     def finish(self, attempt: Attempt, result: AttemptResult) -> bool:
@@ -73,6 +76,14 @@ class LedgerAttempts:
         if result.state is TaskState.SCHEDULED:
             self._tasks.send_or_later(run, delay=result.delay)
         return True
+
+    def start_many(self, delivered: Sequence[DeliveredTask]) -> list[Attempt | Skip | PlatformError]:
+        """Start each in a transaction of its own."""
+        return [_or_error(lambda each=each: self.start(each)) for each in delivered]
+
+    def finish_many(self, ends: Sequence[tuple[Attempt, AttemptResult]]) -> list[bool | PlatformError]:
+        """Record each in a transaction of its own."""
+        return [_or_error(lambda end=end: self.finish(*end)) for end in ends]
 
     def report(self, attempt: Attempt, kind: EventKind, data: dict[str, Any]) -> AttemptSignal:
         """Record the data as an event."""
@@ -209,6 +220,13 @@ class LedgerAttempts:
             and run.started_at
             and workers.is_alive(session, run.worker, since=run.started_at, seen_after=seen_after)
         )
+
+
+def _or_error(call: Callable[[], T]) -> T | PlatformError:
+    try:
+        return call()
+    except PlatformError as error:
+        return error
 
 
 def _attempt(run: TaskRun, number: int) -> Attempt:

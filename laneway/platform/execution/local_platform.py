@@ -96,6 +96,8 @@ class LocalPlatform:
         self.tasks = _Tasks(settings, record.submitted, on_submit)
         self.waits = _Waits(record)
         self.cancellation_watchdog = _NoWatchdog()
+        if behind is None:
+            self.batches = _NoBatches()
 
     def block_limit(self, name: str, seconds: float, *, key: str) -> None:
         """Note that a limit was reached."""
@@ -251,11 +253,19 @@ class _Tasks:
         )
 
 
+class _NoBatches:
+    """The task belongs to no batch."""
+
+    def batch_of(self, task_id: str) -> None:
+        """No batch."""
+        del task_id
+
+
 class _NoWatchdog:
     @contextmanager
-    def watch(self, attempt: Attempt) -> Generator[None]:
+    def watch(self, attempt: Attempt, *, interrupt: bool = True) -> Generator[None]:
         """Watch nothing: the task learns of a cancellation by its reports."""
-        del attempt
+        del attempt, interrupt
         yield
 
 

@@ -36,7 +36,7 @@ class AttemptRun:
     started_at: datetime = field(repr=False)
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class LocalRun:
     """A task after it was run: its outcome, and everything that it did."""
 
@@ -108,6 +108,10 @@ class LocalTask(Protocol):
         """Run the function for an attempt."""
         ...
 
+    def work_on_chunk(self, attempts: Sequence[Attempt], *, id: str) -> list[Outcome]:
+        """Run the function of a chunk task once for these attempts."""
+        ...
+
 
 def run_locally(
     task: LocalTask,
@@ -140,6 +144,45 @@ def run_locally(
     return done
 
 
+def run_chunks_locally(
+    task: LocalTask,
+    payloads: Sequence[Payload | Mapping[str, Any]],
+    *,
+    local: Callable[[Record], LocalPlatform],
+    settings: TaskSettings,
+) -> list[LocalRun]:
+    """Run tasks in chunks to their end; what failed runs again in later chunks. See `laneway.testing.run_many`."""
+    chunk, record = task.spec.chunk, Record()
+    if chunk is None:
+        raise TypeError(f"The task {task.name!r} runs alone: use laneway.testing.run.")
+    runs = {
+        LocalRun(str(uuid4()), TaskState.PENDING, record=record): validated(
+            task.spec, each if isinstance(each, Payload) else dict(each)
+        )
+        for each in payloads
+    }
+    platform = local(record)
+    while left := [run for run in runs if run.state not in FINISHED]:
+        if len(left[0].attempts) == MOST_RUNS:
+            raise RuntimeError(f"The task {task.name} did not end in {MOST_RUNS} attempts")
+        together = left[: chunk.size]
+        _run_chunk(task, [(run, runs[run]) for run in together], platform, settings)
+    return list(runs)
+
+
+def _run_chunk(
+    task: LocalTask, runs: Sequence[tuple[LocalRun, Payload]], local: LocalPlatform, settings: TaskSettings
+) -> None:
+    attempts = [
+        new_attempt(task, payload, settings, id=done.task_id, number=_next_number(done)) for done, payload in runs
+    ]
+    with _running(task, attempts[0].task_id, local):
+        outcomes = task.work_on_chunk(attempts, id=attempts[0].task_id)
+    policy = OutcomePolicy(settings, draw=lambda: 0.0)
+    for (done, _), attempt, outcome in zip(runs, attempts, outcomes, strict=True):
+        _keep(done, attempt, outcome, policy.decide(attempt, outcome, schedule=task.spec.delays))
+
+
 def run_eagerly(task: LocalTask, payload: Mapping[str, Any], *, id: str, behind: object | None) -> LocalRun:
     """Run a task for `task.apply()` and `task_always_eager`. Tasks that it submits run as well, as it submits them."""
     settings = task_settings()
@@ -163,14 +206,17 @@ def task_settings() -> TaskSettings:
 def _run_attempt(
     task: LocalTask, payload: Payload, done: LocalRun, local: LocalPlatform, settings: TaskSettings, *, reraise: bool
 ) -> None:
-    number = 1 + sum(attempt.result.counted for attempt in done.attempts)
-    attempt = new_attempt(task, payload, settings, id=done.task_id, number=number)
+    attempt = new_attempt(task, payload, settings, id=done.task_id, number=_next_number(done))
     with _running(task, done.task_id, local):
         outcome = task.work_on(attempt)
     if reraise and isinstance(outcome, Raised):
         raise outcome.error
     policy = OutcomePolicy(settings, draw=lambda: 0.0)  # the shortest of the random delays
     _keep(done, attempt, outcome, policy.decide(attempt, outcome, schedule=task.spec.delays))
+
+
+def _next_number(done: LocalRun) -> int:
+    return 1 + sum(attempt.result.counted for attempt in done.attempts)
 
 
 @contextmanager

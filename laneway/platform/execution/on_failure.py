@@ -1,7 +1,7 @@
 """Submits what follows the end of a task: its `on_failure` task, and the tasks that wake who waits for it.
 
 They are submitted in the transaction that records the end, so no end is missed, whatever its cause: an error, a lost
-worker, a time limit, a cancel, an expiry, or a message that could not be read.
+worker, a time limit, a cancel, an expiry, or a message that could not be read. So are the checks of batches.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from laneway.platform import tracing
 from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import batches
 from laneway.platform.db.queries.task_waits import WaitKind
 from laneway.platform.history.adoption import is_not_signed
 from laneway.platform.registry import registry
@@ -31,6 +32,7 @@ def submit_on_failure(session: Session, ended: Collection[TaskRun], settings: Ta
     The outbox relay sends them later. A message that is not signed by us has no `on_failure` task: its sender must not
     have any task run.
     """
+    batches.add_checks(session, [run for run in ended if run.state in FINISHED], ended=True)
     submit_wakes(session, WaitKind.TASK, [run.id for run in ended if run.state in FINISHED], settings)
     for run in ended:
         if is_not_signed(run):

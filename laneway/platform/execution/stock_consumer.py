@@ -21,6 +21,7 @@ from laneway.platform.errors import PlatformError
 from laneway.platform.execution.ledger_attempts import LedgerAttempts
 from laneway.platform.history.adoption import payload_of_call
 from laneway.worker.hand_on import Unknown, longest_of, report, unknown_task
+from laneway.worker.inspect import show_slots
 from laneway.worker.masking import mask_stats
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class StockConsumer(consumer.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         mask_stats()
+        show_slots()
         self._met: dict[str, tuple[float, int]] = {}
         _consumers.add(self)
 

@@ -8,12 +8,13 @@ A watchdog can interrupt the function while it runs. Celery does acknowledgement
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
+from uuid import uuid4
 
-from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
 from celery.exceptions import Ignore, Reject
 from pydantic import BaseModel
@@ -23,11 +24,14 @@ from laneway.platform import tracing
 from laneway.platform.access.caller import Caller, acting_as
 from laneway.platform.access.scopes import Scope
 from laneway.platform.current import current_platform, known_platform
-from laneway.platform.errors import InvalidPayload, PlatformError, TaskCancelled, TaskSnoozed, TimeLimitExceeded
+from laneway.platform.errors import InvalidPayload, PlatformError, TaskCancelled
 from laneway.platform.execution.attempts import DeliveredTask, with_message_options
 from laneway.platform.execution.celery_results import TaskFailed, failure_meta
+from laneway.platform.execution.chunk import ChunkContext, as_dict, outcome_of, work_on_chunk
+from laneway.platform.execution.chunk_run import End, current_part, run_parts
 from laneway.platform.execution.context import Context, running, running_task
 from laneway.platform.execution.declaration import Declaration
+from laneway.platform.execution.learned_limits import learn
 from laneway.platform.execution.ledger_attempts import LOST_ATTEMPT_HEADER
 from laneway.platform.execution.local_run import run_eagerly
 from laneway.platform.execution.outcomes import (
@@ -42,6 +46,7 @@ from laneway.platform.execution.outcomes import (
     storable,
 )
 from laneway.platform.execution.versions import check_version, opened_here
+from laneway.platform.flow.chunk import Chunk
 from laneway.platform.history.adoption import payload_of_call
 from laneway.platform.logging import bind, capture, logger, unbind_all
 from laneway.platform.object_store import StorageUnavailable
@@ -50,7 +55,9 @@ from laneway.platform.platform import Platform
 from laneway.platform.registry import TaskSpec
 from laneway.platform.sealing import opened_payload
 from laneway.platform.submission.acceptance import validated
+from laneway.schemas.payload import Payload
 from laneway.schemas.task import FAILURES, TaskState
+from laneway.worker.task_classes import STRATEGY
 
 log = logger(__name__)
 
@@ -68,6 +75,7 @@ class PlatformTask(Task):
 
     abstract = True
     Request = "laneway.platform.execution.request:PlatformRequest"
+    Strategy = STRATEGY
     typing = False
     max_retries = None  # no limit by Celery's own count, which includes deliveries that were postponed
     throws = (TaskFailed,)  # otherwise Celery logs a traceback that only shows this module
@@ -99,23 +107,42 @@ class PlatformTask(Task):
         if self.request.is_eager:
             return self._run_eagerly(payload_of_call(self.name, args, kwargs))
         unbind_all()
+        part = current_part(self.request.id)
         bind(task_id=self.request.id, conversation_id=_short_text(kwargs.get("conversation_id")))
-        attempt = self._start_attempt(args, kwargs)
+        if part is None:
+            attempt = self._start_attempt(args, kwargs)
+        else:
+            self.request.laneway_started, attempt = part.request.laneway_started, part.attempt
+            bind(chunk=part.chunk)
         bind(request_id=attempt.request_id)
         span = spans.attempt(attempt, self.request.headers) if (spans := tracing.active) is not None else None
-        with acting_as(self._caller(attempt)):
-            outcome = self._sealed(self.work_on(attempt))
-        result = self.platform.attempts.policy.decide(attempt, outcome, schedule=self.spec.delays)
-        try:
-            is_stored = self.platform.attempts.finish(attempt, result)
-        except PlatformError as error:
+        end = self._run_attempt(attempt) if part is None else part.end
+        if isinstance(end.is_stored, PlatformError):
             if span is not None:
-                span.end(None, problem=str(error))
-            self._put_off(str(error), lost_attempt=attempt.number)
-        self._log_end(attempt, outcome, result if is_stored else None)
+                span.end(None, problem=str(end.is_stored))
+            self._put_off(str(end.is_stored), lost_attempt=attempt.number)
+        result = end.result if end.is_stored else None
+        self._log_end(attempt, end.outcome, result)
         if span is not None:
-            span.end(result if is_stored else None)
-        return self._report_to_celery(outcome, result if is_stored else None)
+            span.end(result)
+        return self._report_to_celery(end.outcome, result)
+
+    def _run_attempt(self, attempt: Attempt) -> End:
+        """Run the function, and store its outcome."""
+        with acting_as(self._caller(attempt)):
+            outcome = self.work_on(attempt)
+        return self.ends([(attempt, outcome)])[0]
+
+    def ends(self, outcomes: Sequence[tuple[Attempt, Outcome]]) -> list[End]:
+        """Decide what follows from these outcomes, and store that."""
+        attempts, policy = self.platform.attempts, self.platform.attempts.policy
+        sealed = [self._sealed(outcome) for _, outcome in outcomes]
+        results = [
+            policy.decide(attempt, outcome, schedule=self.spec.delays)
+            for (attempt, _), outcome in zip(outcomes, sealed, strict=True)
+        ]
+        ended = [(attempt, result) for (attempt, _), result in zip(outcomes, results, strict=True)]
+        return [End(*end) for end in zip(sealed, results, attempts.finish_many(ended), strict=True)]
 
     def _run_eagerly(self, payload: dict[str, Any]) -> dict[str, Any] | None:
         """Run all attempts now, without servers: for `apply()` and `task_always_eager`. Raises TaskFailed."""
@@ -131,37 +158,47 @@ class PlatformTask(Task):
         return Caller(kind="task", name=f"{self.name} {self.request.id}", scopes=scopes, request_id=attempt.request_id)
 
     @property
-    def _time_limit(self) -> float:
+    def soft_limit(self) -> float:
         """The soft time limit in seconds: the task's own, or the platform's."""
         _, own = self.request.timelimit or (None, None)
         return float(own or self.platform.settings.tasks.soft_time_limit)
 
-    def _start_attempt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Attempt:
+    def _start_attempt(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Attempt:
         """Start the attempt, or raise the exception that makes Celery drop, postpone or hand on the delivery."""
+        delivered = self.delivered(args, kwargs)
+        return self.attempt_of(self.platform.attempts.start_many([delivered])[0], delivered)
+
+    def delivered(
+        self, args: Sequence[Any], kwargs: dict[str, Any], *, chunk: dict[str, Any] | None = None
+    ) -> DeliveredTask:
+        """The message of Celery's current request. Raises UnknownHere if another version must run it."""
         self.request.laneway_started = monotonic()
         headers = self.request.headers or {}
         payload = payload_of_call(self.name, args, kwargs)
         readable = self._readable(payload)
         if readable is not None:
             check_version(self.spec, readable, headers)
-        delivered = DeliveredTask(
+        return DeliveredTask(
             task_id=self.request.id,
             spec=with_message_options(self.spec, headers),
             queue=str((self.request.delivery_info or {}).get("routing_key") or ""),
             payload=payload,
             headers=headers,
             worker=str(self.request.hostname),
+            readable=readable,
+            chunk=chunk,
         )
-        try:
-            started = self.platform.attempts.start(delivered)
-        except PlatformError as error:
-            self._put_off(str(error))
+
+    def attempt_of(self, started: Attempt | Skip | PlatformError, delivered: DeliveredTask) -> Attempt:
+        """The attempt, or the exception that makes Celery drop or postpone the delivery."""
+        if isinstance(started, PlatformError):
+            self._put_off(str(started))
         if isinstance(started, Skip):
             if started.busy:
                 self._put_off(started.reason)
             log.info("delivery dropped", task=self.name, reason=started.reason)
             raise Ignore
-        started.payload = payload if readable is None else readable
+        started.payload = delivered.payload if delivered.readable is None else delivered.readable
         return started
 
     def _readable(self, payload: dict[str, Any]) -> dict[str, Any] | None:
@@ -189,6 +226,8 @@ class PlatformTask(Task):
 
     def work_on(self, attempt: Attempt) -> Outcome:
         """Run the function for an attempt, and turn whatever it returns or raises into an outcome."""
+        if self.spec.chunk is not None:
+            return self.work_on_chunk([attempt], id=attempt.task_id)[0]
         context = Context(attempt, self.platform)
         try:
             with (
@@ -197,17 +236,61 @@ class PlatformTask(Task):
                 running(context),
             ):
                 payload = validated(self.spec, opened_payload(attempt.payload))
-                return Completed(_as_dict(self.declaration.call(self.work, context, payload)))
+                return Completed(as_dict(self.declaration.call(self.work, context, payload)))
         except TaskCancelled:
             return Stopped("interrupted" if attempt.interrupted else "cooperative")
-        except TaskSnoozed as snooze:
-            return Snoozed(snooze.delay, snooze.reason)
-        except SoftTimeLimitExceeded:
-            return Raised(TimeLimitExceeded(self._time_limit))
         except Exception as error:  # noqa: BLE001  whatever a task raises becomes an outcome
-            return Raised(error)
+            return self._learned(attempt, error) or outcome_of(error, self.soft_limit)
         finally:
             context.report_rest()
+
+    @property
+    def cost(self) -> int:
+        """How many slots of a worker a run takes."""
+        return self.spec.cost
+
+    @property
+    def chunk(self) -> Chunk | None:
+        """How its messages are gathered; None: each runs alone."""
+        return self.spec.chunk
+
+    def chunk_group(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Hashable:
+        """The value that messages of one chunk have in common. One that cannot be read here is in no other chunk."""
+        if self.spec.chunk is None or self.spec.chunk.by is None:
+            return None
+        payload = payload_of_call(self.name, args, kwargs)
+        if self.spec.chunk.by not in payload:
+            return uuid4()
+        return json.dumps(payload[self.spec.chunk.by], sort_keys=True, default=str)
+
+    def run_chunk(self, id: str, calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        """Start the attempts of these messages and run the function for all; then give each call, which finishes it."""
+        return run_parts(self, id, calls)
+
+    def work_on_chunk(self, attempts: Sequence[Attempt], *, id: str) -> list[Outcome]:
+        """Run the function once for these attempts; return the outcome of each. What it logs, the first one records."""
+        unbind_all()
+        bind(chunk=id)
+        with acting_as(self._caller(attempts[0])), capture(self._log_recorder(attempts[0]), lines=LOG_LINES):
+            return self._with_learned(attempts, work_on_chunk(self, attempts, id=id))
+
+    def _with_learned(self, attempts: Sequence[Attempt], outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The outcomes of a chunk. An error from which a limit learns becomes a wait; that of all closes it once."""
+        learned: dict[BaseException, Snoozed | None] = {}
+        for attempt, outcome in zip(attempts, outcomes, strict=True):
+            if isinstance(outcome, Raised) and outcome.error not in learned:
+                learned[outcome.error] = self._learned(attempt, outcome.error)
+        return [(learned[each.error] if isinstance(each, Raised) else None) or each for each in outcomes]
+
+    def call_chunk(self, context: ChunkContext, payloads: list[Payload]) -> object:
+        """Call the function of a chunk task."""
+        return self.work(context, payloads) if self.declaration.takes_context else self.work(payloads)
+
+    def _learned(self, attempt: Attempt, error: BaseException) -> Snoozed | None:
+        """What follows if a service has asked to wait, and a limit of the task learns from that."""
+        if not any(limit.learn for limit in self.spec.flow.limits) or isinstance(error, InvalidPayload):
+            return None
+        return learn(self.platform, self.spec, validated(self.spec, opened_payload(attempt.payload)), error)
 
     def _sealed(self, outcome: Outcome) -> Outcome:
         """The outcome with an encrypted result, if the task is encrypted: as it is stored, passed on and logged."""
@@ -253,14 +336,6 @@ class PlatformTask(Task):
             self.update_state(state="REVOKED", meta=failure_meta(failure))
             self.send_event("task-revoked", terminated=True, signum=None, expired=False)
         raise Ignore
-
-
-def _as_dict(result: object) -> dict[str, Any] | None:
-    if isinstance(result, BaseModel):
-        return result.model_dump(mode="json")
-    if result is None or isinstance(result, Mapping):
-        return None if result is None else dict(cast("Mapping[str, Any]", result))
-    raise TypeError(f"the task returned {type(result).__name__}; return a dict, a pydantic model or None")
 
 
 def _error_text(outcome: Outcome) -> str | None:

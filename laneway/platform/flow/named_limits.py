@@ -190,18 +190,30 @@ def _view(
 ) -> NamedLimitView:
     values = _values(row) if row else declared
     source = LimitSource.OPERATOR if row else LimitSource.CODE if declared else LimitSource.NOBODY
-    users = [spec.name for spec in registry.values() if any(limit.name == name for limit in spec.flow.limits)]
+    users = [spec for spec in registry.values() if any(limit.name == name for limit in spec.flow.limits)]
     if name.startswith(TASK_LIMIT):
-        users = [name.removeprefix(TASK_LIMIT)]
-    blocked = state.blocked_until if state else None
+        own = registry.get(name.removeprefix(TASK_LIMIT))
+        users = [own] if own else []
+    names = [spec.name for spec in users] or ([name.removeprefix(TASK_LIMIT)] if name.startswith(TASK_LIMIT) else [])
     return NamedLimitView(
         name=name,
         source=source,
-        tasks=sorted(users),
+        tasks=sorted(names),
+        queues=sorted({*(spec.queue for spec in users), *(state.waiting_in if state else ())}),
         updated_at=row.updated_at if row else None,
         running=state.running if state else None,
         waiting=state.waiting if state else None,
-        blocked_until=None if blocked is None else datetime.fromtimestamp(blocked / 1000, UTC),
+        blocked_until=_moment(state.blocked_until, 1000) if state else None,
+        opens_at=_opens_at(state) if state else None,
         in_force=state.enforces(engine_limit(values)) if state else None,
         **_columns(values or LimitValues()),
     )
+
+
+def _opens_at(state: NamedLimitState) -> datetime | None:
+    times = (_moment(state.blocked_until, 1000), _moment(state.opens_at, 1_000_000))
+    return max((each for each in times if each is not None), default=None)
+
+
+def _moment(number: int | None, per_second: int) -> datetime | None:
+    return None if number is None else datetime.fromtimestamp(number / per_second, UTC)

@@ -57,7 +57,9 @@ class Limit:
 
     `key`: a field of the payload; the limit is counted for each of its values alone. `points`: what one run takes of
     it. `rate` within `per` seconds, `burst` at once, and `max_running` hold until an operator sets others; a limit
-    without any of them lets everything through until then. Raises BadLimit.
+    without any of them lets everything through until then. `learn`: an attempt that ends with the error of an HTTP
+    client for 429 or 503 with `Retry-After` closes the limit for that time, as `ctx.limit_reached` does, and does not
+    count. Raises BadLimit.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Limit:
     per: float = 1.0
     burst: int = 1
     max_running: int | None = None
+    learn: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -117,7 +120,7 @@ class FlowOptions:
 
 def flow_of(declared: TaskFlow, payload: BaseModel, options: FlowOptions, *, now: datetime) -> dict[str, Any] | None:
     """The flow of a submission, as its row stores it; None when it has none. Raises InvalidMessage."""
-    limits = tuple(LimitUse(limit.name, _key_of(limit, payload), limit.points) for limit in declared.limits)
+    limits = tuple(LimitUse(limit.name, limit_key(limit, payload), limit.points) for limit in declared.limits)
     tenant = options.tenant if options.tenant is not None else _text_of(payload, declared.tenant)
     seconds = options.deadline if options.deadline is not None else declared.deadline
     deadline = None if seconds is None or tenant is not None else now + timedelta(seconds=seconds)
@@ -152,7 +155,8 @@ def task_limit(name: str) -> str:
     return f"{TASK_LIMIT}{name}"
 
 
-def _key_of(limit: Limit, payload: BaseModel) -> str:
+def limit_key(limit: Limit, payload: BaseModel) -> str:
+    """The key for which a limit is counted, of a task with this payload; empty if it has none."""
     return _short(_text_of(payload, limit.key) or "")
 
 

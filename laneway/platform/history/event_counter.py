@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Final
 
 from laneway.engine import Event, EventKind
-from laneway.engine.event_counts import OTHER, Counts
+from laneway.engine.event_counts import IF_KNOWN, Counts
 from laneway.engine.journal import START, cursor_order
 from laneway.platform.db.models import TaskAttempt, TaskRun
 from laneway.platform.registry import registry
@@ -44,8 +44,11 @@ class EventCounter:
         """Cursor of the event, label, counter, number."""
 
     def note(self, run: TaskRun, event: Event, *, was_finished: bool, ended: TaskAttempt | None) -> None:
-        """Count an event that changed this row. `ended`: the attempt that it has ended."""
-        label = registry.current_name(run.name) if run.name in registry else OTHER
+        """Count an event that changed this row. `ended`: the attempt that it has ended.
+
+        A process that does not know the task, because it is of an earlier version, counts it as those that do.
+        """
+        label = registry.current_name(run.name) if run.name in registry else IF_KNOWN + run.name
         for counter, number in _counts_of(run, event, was_finished=was_finished, ended=ended):
             self._counted.append((event.cursor, label, counter, number))
 

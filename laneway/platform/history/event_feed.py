@@ -225,6 +225,7 @@ def items_of(page: Sequence[tuple[TaskEvent, TaskOfEvent]]) -> list[FeedItem]:
             queue=task.queue,
             tags=task.tags,
             workflow=task.workflow,
+            batch=task.batch,
         )
         items.append(FeedItem(event, task, view, view.model_dump_json()))
     return items

@@ -21,6 +21,7 @@ from laneway.platform.db.queries import task_events as repository
 from laneway.platform.db.queries import task_runs, workers
 from laneway.platform.errors import WorkerLost
 from laneway.platform.execution.outcomes import ERROR_LIMIT, GROUP_CHARACTERS, TRACEBACK_LIMIT, AttemptResult
+from laneway.platform.flow.chunk import chunk_of_note
 from laneway.platform.history.adoption import is_storable_id, run_from_message
 from laneway.platform.history.event_counter import EventCounter
 from laneway.platform.logging import logger
@@ -195,7 +196,7 @@ class JournalProjection:
         attempt.ended_at = attempt.outcome = attempt.delay = None
         self._attempts.setdefault(run.id, {})[number] = attempt
         self._new_attempts.append(attempt)
-        return {"worker": event.worker}
+        return {"worker": event.worker, **chunk_of_note(event.outcome)}
 
     def finish(self, run: TaskRun, event: Event) -> EventData | None:
         result, at = _result(event), moment(event.at)
@@ -287,7 +288,7 @@ class JournalProjection:
         at = moment(event.at)
         if run.state not in FINISHED or (run.finished_at is not None and at < run.finished_at):
             return None
-        task_runs.restart(run, sent_at=at)
+        task_runs.restart(self._session, run, sent_at=at)
         return {}
 
     def progress(self, run: TaskRun, event: Event) -> EventData | None:

@@ -17,6 +17,7 @@ from laneway.platform.db.queries import overview as queries
 from laneway.platform.db.queries.durations import Period
 from laneway.platform.db.session import Database
 from laneway.platform.history.overview import Overview, Overviews, QueueOverview, make_overview
+from laneway.platform.probes import canaries
 from laneway.platform.queues import Lane
 from laneway.platform.queues import queues as declared
 
@@ -63,7 +64,8 @@ class QueueSamples:
         if not known:
             found = self._overviews.now(period=MINUTE, until=minute)
             with self._database.transaction() as session:
-                queries.add_samples(session, [_row(queue, minute) for queue in found.queues])
+                latency = {each.queue: each.latency_ms for each in canaries.read(session, now=clock.now())}
+                queries.add_samples(session, [_row(each, minute, latency.get(each.name)) for each in found.queues])
         self._taken = minute
 
     def at(self, moment: datetime) -> Overview | None:
@@ -77,17 +79,30 @@ class QueueSamples:
             _ordered([_overview(row) for row in rows]), at=rows[0].minute, period=60.0, live_workers=workers
         )
 
+    def canaries(self, length: timedelta) -> dict[str, list[int | None]]:
+        """Queue → the slowest canary (ms) in each part of the last `length`; None where there is no sample."""
+        now = clock.now()
+        bucket = _bucket(length)
+        with self._database.reading() as session:
+            rows = queries.canary_series(session, Period(now - length, now), bucket=bucket)
+        by_queue: dict[str, dict[int, int]] = {}
+        for queue, at, slowest in rows:
+            by_queue.setdefault(queue, {})[at] = slowest
+        starts = _starts(start=int((now - length).timestamp()), end=int(now.timestamp()), bucket=bucket)
+        return {queue: [found.get(at) for at in starts] for queue, found in by_queue.items()}
+
     def series(self, length: timedelta) -> Series:
         """The points of a chart of the last `length`."""
         now = clock.now()
-        bucket = max(60, int(length.total_seconds() / POINTS / 60) * 60)
+        bucket = _bucket(length)
         with self._database.reading() as session:
             rows = queries.series(session, Period(now - length, now), bucket=bucket)
         return _series(rows, start=int((now - length).timestamp()), end=int(now.timestamp()), bucket=bucket)
 
 
-def _row(queue: QueueOverview, minute: datetime) -> dict[str, Any]:
-    return {"queue": queue.name[:64], "minute": minute, **{name: getattr(queue, name) for name in STORED}}
+def _row(queue: QueueOverview, minute: datetime, canary_ms: int | None) -> dict[str, Any]:
+    figures = {name: getattr(queue, name) for name in STORED}
+    return {"queue": queue.name[:64], "minute": minute, "canary_ms": canary_ms, **figures}
 
 
 def _overview(row: QueueSample) -> QueueOverview:
@@ -101,13 +116,21 @@ def _ordered(queues: Sequence[QueueOverview]) -> list[QueueOverview]:
     return sorted(queues, key=lambda queue: (order.get(queue.name, len(order)), queue.name))
 
 
+def _bucket(length: timedelta) -> int:
+    """The seconds of one point of a chart."""
+    return max(60, int(length.total_seconds() / POINTS / 60) * 60)
+
+
+def _starts(*, start: int, end: int, bucket: int) -> range:
+    return range(start - start % bucket, end, bucket)
+
+
 def _series(rows: Sequence[tuple[int, ...]], *, start: int, end: int, bucket: int) -> Series:
     """Every bucket between two times; a bucket without samples is a gap."""
     by_start = {row[0]: row for row in rows}
-    first = start - start % bucket
     series = Series([], [], [], [], [], [])
     minutes = bucket / 60
-    for at in range(first, end, bucket):
+    for at in _starts(start=start, end=end, bucket=bucket):
         row = by_start.get(at)
         series.at.append(at)
         for number, flow in enumerate((series.accepted, series.completed, series.failed), start=1):

@@ -41,6 +41,7 @@ def describe(run: TaskRun, *, waiting_for: str | None = None) -> TaskStatus:
         started_at=run.started_at,
         finished_at=run.finished_at,
         tags=run.tags,
+        batch_id=run.batch_id,
     )
 
 

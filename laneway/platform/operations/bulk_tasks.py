@@ -133,6 +133,7 @@ def filter_of(selection: TaskSelection) -> Filter:
         queue=selection.queue,
         key=selection.key,
         tag=selection.tag,
+        batch=selection.batch,
         group=selection.group,
         error=selection.error,
         text=selection.text,

@@ -7,8 +7,8 @@ Threads of each worker's main process do six things. They
 3. send the tasks that were accepted and have not reached the broker yet (`Outbox`);
 4. take in the tasks that other programs have put outside of the declared queues (`Intake`);
 5. store once a minute what the queues look like (`QueueSamples`), set the limits that the broker's queues lack
-   (`Broker.prepare`), compare the history with the broker, send again what the broker lost, and look once a minute
-   whether the schedule stands still (`Alerts.watch_schedules`);
+   (`Broker.prepare`), compare the history with the broker, send again what the broker lost, look for batches that
+   should have ended, and look once a minute whether the schedule stands still (`Alerts.watch_schedules`);
 6. submit the webhooks of new events of tasks (`EventWebhooks`).
 
 Each of the six has a thread of its own: a long journal, a broker that does not answer, or many lost tasks delay none
@@ -202,6 +202,7 @@ class Maintenance:
             self._take_sample()
             self._broker.prepare()
             repaired = self.reconcile()
+            self._tasks.outbox.batches.check_overlooked()
             if monotonic() >= self._watch_at:
                 self._watch_at = monotonic() + WATCH_EVERY
                 self._watch_schedules()

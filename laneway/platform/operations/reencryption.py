@@ -16,6 +16,7 @@ from laneway.engine import Engine, Message, MessageState
 from laneway.platform.audit_log.recording import record
 from laneway.platform.broker import Broker
 from laneway.platform.db.models import (
+    BatchCallback,
     OutboundDelivery,
     TaskEvent,
     TaskRun,
@@ -38,7 +39,7 @@ STATES: Final = (MessageState.READY, MessageState.SCHEDULED, MessageState.HELD, 
 COLUMNS: Final[tuple[InstrumentedAttribute[Any], ...]] = (
     *(TaskRun.payload, TaskRun.result, TaskStep.result, TaskEvent.data, TaskSignal.data),
     *(WorkflowRun.input, WorkflowRun.output, WorkflowStepRun.output, WorkflowSignal.data),
-    OutboundDelivery.body,
+    *(OutboundDelivery.body, BatchCallback.payload),
 )
 """Every column with values that may be encrypted."""
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from laneway.platform import clock
 from laneway.platform.audit_log.recording import record
-from laneway.platform.db.queries import bulk_actions, overview, person_sessions, schedules, search
+from laneway.platform.db.queries import batches, bulk_actions, overview, person_sessions, schedules, search
 from laneway.platform.db.queries import retention as repository
 from laneway.platform.db.queries.retention import FinishedTasks
 from laneway.platform.db.queries.search import Filter
@@ -31,6 +31,8 @@ Progress = Callable[[float, str], None]
 KEEP_TRASH: Final = timedelta(days=1)
 KEEP_CLOSED_ALERTS: Final = timedelta(days=30)
 KEEP_SILENT_WORKERS: Final = timedelta(days=1)
+KEEP_BATCHES: Final = timedelta(days=30)
+"""Those that have tasks stay longer."""
 KEEP_SAMPLES: Final = timedelta(days=8)
 """The console shows seven days."""
 KEEP_SESSIONS: Final = timedelta(days=30)
@@ -180,6 +182,7 @@ class Retention:
             RetentionRule("outbound_deliveries", repository.delete_outbound_deliveries, webhooks),
             RetentionRule("outbound_endpoints", repository.delete_endpoints, webhooks),
             RetentionRule("alerts", repository.delete_alerts, KEEP_CLOSED_ALERTS),
+            RetentionRule("batches", batches.delete_old, KEEP_BATCHES),
             RetentionRule("workers", repository.delete_workers, KEEP_SILENT_WORKERS),
             RetentionRule("queue_samples", overview.delete_samples, KEEP_SAMPLES),
             RetentionRule("schedule_firings", schedules.delete_firings, KEEP_FIRINGS),

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,6 +22,8 @@ from laneway.schemas.task import TaskState
 KEPT: Final = timedelta(minutes=15)
 """How long a canary is kept after its end."""
 DELETED_AT_ONCE: Final = 100
+MOST_MS: Final = 2**31 - 1
+"""The longest latency that a sample can keep: 24 days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class CanaryReading:
     """What the canaries of a queue say. Times are seconds since they were accepted.
 
     `start`, `end`: of the last one that ran; None: none has. `overdue`: of the first one since then that has not run to
-    its end; 0: there is none. `id`: of that one.
+    its end; 0: there is none. `id`, `since`: of that one, and
+    when it was accepted.
     """
 
     queue: str
@@ -37,6 +40,13 @@ class CanaryReading:
     end: float | None = None
     overdue: float = 0.0
     id: str | None = None
+    since: datetime | None = field(default=None, compare=False)
+
+    @property
+    def latency_ms(self) -> int | None:
+        """How long a canary takes now: that of the last one, or the age of one that has not ended if that is more."""
+        longest = max(self.end or 0.0, self.overdue)
+        return min(round(longest * 1000), MOST_MS) if self.end is not None or self.id is not None else None
 
 
 def read(session: Session, *, now: datetime) -> list[CanaryReading]:
@@ -65,7 +75,7 @@ def _with(reading: CanaryReading, waiting: TaskRun | None, *, now: datetime) -> 
     if waiting is None:
         return reading
     overdue = max(0.0, (now - waiting.accepted_at).total_seconds())
-    return CanaryReading(reading.queue, reading.start, reading.end, overdue, waiting.id)
+    return CanaryReading(reading.queue, reading.start, reading.end, overdue, waiting.id, waiting.accepted_at)
 
 
 def _since(run: TaskRun, moment: datetime | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -19,6 +20,8 @@ class BadDefinition(PermanentError):
 
     template = "The schedule cannot be kept: {problems}."
     problems: str
+    fields: tuple[tuple[str, str], ...] = ()
+    """Each field that is wrong, and its problem."""
 
 
 class Definition(ScheduleDefinition):
@@ -77,15 +80,17 @@ def checked(definition: ScheduleDefinition) -> Definition:
     try:
         return Definition.model_validate(definition.model_dump(include=set(Definition.model_fields)))
     except ValidationError as error:
-        raise BadDefinition(problems_of(error)) from None
+        raise BadDefinition(problems_of(error), tuple(_problems(error))) from None
 
 
 def problems_of(error: ValidationError) -> str:
     """What is wrong with a definition, in one text without the values."""
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'times'}: {item['msg'].removeprefix('Value error, ')}"
-        for item in error.errors(include_input=False)
-    )
+    return "; ".join(f"{field}: {problem}" for field, problem in _problems(error))
+
+
+def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
+    for item in error.errors(include_input=False):
+        yield ".".join(map(str, item["loc"])) or "times", item["msg"].removeprefix("Value error, ")
 
 
 def firing_id(key: str, due: datetime) -> str:

@@ -7,7 +7,6 @@ made of the key and the due time, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -20,20 +19,18 @@ from laneway.platform.broker import Broker
 from laneway.platform.broker_errors import translated_errors
 from laneway.platform.db.models import StoredSchedule
 from laneway.platform.db.queries import schedules as queries
-from laneway.platform.db.queries import task_runs
 from laneway.platform.db.session import Database
-from laneway.platform.errors import UnknownTask, WrongState
 from laneway.platform.logging import logger
 from laneway.platform.queues import Priority
 from laneway.platform.registry import TaskSpec, registry
 from laneway.platform.schedules.definition import Definition, firing_id
+from laneway.platform.schedules.earlier_tasks import EarlierTasks
 from laneway.platform.submission.ordering_keys import ordering_key
 from laneway.platform.submission.submit_options import SubmitOptions
 from laneway.platform.submission.transaction import SubmissionTransaction
 from laneway.platform.task_manager import TaskManager
 from laneway.platform.webhooks.reserved_events import refuse_reserved_event
 from laneway.schemas.schedule import Overlap
-from laneway.schemas.task import FINISHED
 
 log = logger(__name__)
 
@@ -64,28 +61,36 @@ class Firings:
 
     def __init__(self, app: Celery, database: Database, broker: Broker, tasks: TaskManager) -> None:
         self._app, self._database, self._broker, self._tasks = app, database, broker, tasks
+        self._earlier = EarlierTasks(database, tasks)
 
     def fire(self, firing: Firing) -> None:
         """Submit the task of a due time, or leave it out as `overlap` says. Raises as `TaskManager.submit`."""
-        overlap = firing.definition.overlap
-        if overlap is Overlap.QUEUE:
+        if firing.definition.overlap is Overlap.QUEUE:
             self._broker.require_engine("the overlap policy `queue`")
-        unfinished: Sequence[str] = ()
+        while not self._try(firing):
+            log.info(f"Due task {firing.row.key}: a task was sent meanwhile, so its policy decides once more")
+        firing.row.decided_until = firing.due  # of the row as it was read: the next due time follows
+
+    def _try(self, firing: Firing) -> bool:
+        """As `fire`; False: an operator has run the schedule meanwhile, so that its policy has to decide once more."""
+        overlap, earlier = firing.definition.overlap, None
         if overlap in (Overlap.SKIP, Overlap.REPLACE):
-            unfinished = self._unfinished(firing.row.key)
-        if unfinished and overlap is Overlap.SKIP:
-            self.settle(firing, SKIPPED, f"the task {unfinished[0]} of an earlier firing has not ended")
-            return
-        for id in unfinished:
-            self._cancel(id)
+            earlier = self._earlier.of(firing.row.key)
+        if earlier and earlier.unfinished and overlap is Overlap.SKIP:
+            self.settle(firing, SKIPPED, f"the task {earlier.unfinished[0]} of an earlier firing has not ended")
+            return True
+        if earlier:
+            self._earlier.cancel(earlier)
         with self._tasks.transaction(bounded=True) as transaction:
             session = transaction.session
+            if earlier and queries.find(session, firing.row.key, lock=True) and earlier.is_outdated(session):
+                return False
             row = self._claim(session, firing, queries.SENT)
             if row is not None:
                 log.info(f"Sending due task {row.key} ({firing.definition.task})", task_id=firing.id)
                 self._submit(transaction, firing)
                 row.last_due_at, row.problem = firing.due, None
-        firing.row.decided_until = firing.due  # of the row as it was read: the next due time follows
+        return True
 
     def settle(self, firing: Firing, outcome: str, reason: str) -> None:
         """Store why a due time sends no task. Only the reason of a refusal is a problem of the schedule."""
@@ -136,19 +141,6 @@ class Firings:
         options = dict[str, Any](entry.get("options") or {}) | {"task_id": id}
         with translated_errors():
             app.send_task(entry["task"], entry.get("args") or (), entry.get("kwargs") or {}, **options)
-
-    def _unfinished(self, key: str) -> Sequence[str]:
-        """The ids of the last tasks of a schedule that have not ended. Raises BrokerUnavailable."""
-        with self._database.reading() as session:
-            runs = task_runs.by_ids(session, queries.last_tasks(session, key))
-        open_ids = [run.id for run in runs if run.state not in FINISHED]
-        return [id for id in open_ids if self._tasks.current(id).state not in FINISHED]
-
-    def _cancel(self, id: str) -> None:
-        try:
-            self._tasks.cancel(id)
-        except (WrongState, UnknownTask):  # it has just ended
-            return
 
 
 def submit(transaction: SubmissionTransaction, firing: Firing) -> None:

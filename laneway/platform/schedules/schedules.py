@@ -20,6 +20,7 @@ from laneway.platform.access.caller import current_caller
 from laneway.platform.access.errors import NotAllowed
 from laneway.platform.access.scopes import Scope
 from laneway.platform.audit_log.recording import record
+from laneway.platform.broker import Broker
 from laneway.platform.db.models import ScheduleFiring, StoredSchedule
 from laneway.platform.db.queries import schedules as queries
 from laneway.platform.db.session import Database
@@ -27,11 +28,13 @@ from laneway.platform.errors import NotFound, PermanentError, PlatformError, Unk
 from laneway.platform.logging import logger
 from laneway.platform.queues import queues as declared
 from laneway.platform.registry import registry
-from laneway.platform.schedules.definition import Definition, firing_id
+from laneway.platform.schedules.definition import Definition
+from laneway.platform.schedules.earlier_tasks import EarlierTasks
 from laneway.platform.schedules.firing import CODE, OPERATOR, Firing, check_from_outside, submit
 from laneway.platform.schedules.keeping import definition_in, has_other_times, settled_until
 from laneway.platform.submission.acceptance import validated
 from laneway.platform.task_manager import TaskManager
+from laneway.schemas.schedule import Overlap
 
 log = logger(__name__)
 
@@ -68,11 +71,25 @@ class TooManySchedules(PermanentError):
     number: int
 
 
+class StillRunning(PlatformError):
+    """A schedule that leaves firings out while an earlier task runs was run by hand meanwhile."""
+
+    status, title = 409, "An earlier task has not ended"
+
+    template = (
+        "The task {task} of the schedule {key!r} has not ended, and the schedule's policy for overlap is `skip`: wait "
+        "for its end, or run the schedule beside it."
+    )
+    key: str
+    task: str
+
+
 class Schedules:
     """Lists, makes and changes schedules."""
 
-    def __init__(self, app: Celery, database: Database, tasks: TaskManager) -> None:
-        self._app, self._database, self._tasks = app, database, tasks
+    def __init__(self, app: Celery, database: Database, broker: Broker, tasks: TaskManager) -> None:
+        self._app, self._database, self._broker, self._tasks = app, database, broker, tasks
+        self._earlier = EarlierTasks(database, tasks)
 
     def listing(self) -> Sequence[StoredSchedule]:
         """Every schedule by key. Those that the code does not list any more are left out."""
@@ -151,11 +168,12 @@ class Schedules:
                 record(session, "schedule.resume", ("schedule", key))
             return row
 
-    def run(self, key: str) -> str:
+    def run(self, key: str, *, beside: bool = False) -> str:
         """Submit the task of a schedule at once, beside its due times; returns the task's id.
 
-        Its due times stay as they are. The overlap policies `skip` and `replace` do not count here; `queue` and
-        `replace` keep the order. Raises NotFound, and as `TaskManager.submit`.
+        Its due times stay as they are. While an earlier task has not ended, its overlap policy holds: `skip` raises
+        StillRunning, `replace` cancels the earlier task, `queue` waits for it. `beside`: run at once in any case.
+        Raises NotFound, Unsupported, and as `TaskManager.submit`.
         """
         with self._database.reading() as session:
             row = _find(session, key)
@@ -164,21 +182,48 @@ class Schedules:
             raise NotFound("schedule that can be read", key)
         if row.source == OPERATOR:
             check(definition)
+        if beside:
+            definition = definition.model_copy(update={"overlap": Overlap.ALLOW})
+        if definition.overlap is Overlap.QUEUE:
+            self._broker.require_engine("the overlap policy `queue`")
+        while (id := self._try_to_run(row, definition)) is None:
+            log.info("another task of the schedule was sent meanwhile", schedule=key)
+        return id
+
+    def _try_to_run(self, row: StoredSchedule, definition: Definition) -> str | None:
+        """As `run`; None: another task was sent meanwhile, so that the policy has to decide once more."""
+        earlier = self._earlier.of(row.key) if definition.overlap in (Overlap.SKIP, Overlap.REPLACE) else None
+        if earlier and earlier.unfinished and definition.overlap is Overlap.SKIP:
+            raise StillRunning(row.key, earlier.unfinished[0])
+        if earlier:
+            self._earlier.cancel(earlier)
         now = clock.now()
         firing = Firing(row, definition, now)
         with self._tasks.transaction(bounded=True) as transaction:
+            session = transaction.session
+            _find(session, row.key, lock=True)
+            if earlier and earlier.is_outdated(session):
+                return None
             queries.add_firing(
-                transaction.session,
-                schedule=key,
+                session,
+                schedule=row.key,
                 due_at=now,
                 outcome=queries.SENT,
-                task_id=firing_id(key, now),
+                task_id=firing.id,
                 decided_at=now,
                 asked_by=_caller(),
             )
             submit(transaction, firing)
-            record(transaction.session, "schedule.run", ("schedule", key), after={"task_id": firing.id})
+            replaced = {"replaced": list(earlier.unfinished)} if earlier and earlier.unfinished else {}
+            record(session, "schedule.run", ("schedule", row.key), after={"task_id": firing.id, **replaced})
         return firing.id
+
+
+def preview(key: str, definition: Definition) -> list[datetime]:
+    """When the first ten firings of a definition would act, were it stored now. Raises as `check`."""
+    check(definition)
+    timing = definition.timing(key)
+    return [timing.acts_at(due) for due in timing.upcoming(clock.now(), UPCOMING)]
 
 
 def check(definition: Definition) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Final
 
 from pydantic import Field, field_validator
@@ -12,6 +13,8 @@ from pydantic_settings import NoDecode
 
 from laneway.platform.settings.base import Group
 
+KNOWN_HOSTS: Final = 1024
+"""Hosts that are remembered: each request asks for its own."""
 HOST_NAME: Final = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 
 
@@ -47,6 +50,7 @@ class AccessSettings(Group):
         return value
 
 
+@lru_cache(KNOWN_HOSTS)
 def is_address(host: str) -> bool:
     """Whether a host is an IP address."""
     try:
@@ -56,6 +60,7 @@ def is_address(host: str) -> bool:
     return True
 
 
+@lru_cache(KNOWN_HOSTS)
 def is_loopback(host: str) -> bool:
     """Whether a host is a name or an address of this machine that only this machine reaches."""
     if is_address(host):

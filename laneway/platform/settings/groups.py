@@ -152,7 +152,9 @@ class TaskSettings(Group):
     lease_seconds: float = Field(15, alias="TASK_LEASE_SECONDS", ge=3, le=300)
     """Seconds after which other workers take over the tasks of a silent worker."""
     lanes: Literal["weighted", "strict"] = Field("weighted", alias="LANE_ORDER")
-    """`weighted`: the lanes share a worker by `LANE_WEIGHTS`. `strict`: a lane waits while a higher one has work."""
+    """`weighted`: the lanes share a worker by `LANE_WEIGHTS`. `strict`: a lane waits while a higher one has work.
+    That is sure in workers of at most 16 queues.
+    """
     lane_weights: str = Field("high=6,medium=3,low=1", alias="LANE_WEIGHTS", pattern=LANE_WEIGHTS_PATTERN)
     """The share of each lane in a worker that has work of all of them: numbers from 1 to 100."""
     labels: str = Field("", alias="WORKER_LABELS")

@@ -88,6 +88,7 @@ def row_of(
         "max_retries": _first_given(options.max_retries, spec.max_retries, settings.max_retries),
         "request_id": structlog.contextvars.get_contextvars().get("request_id"),
         "tags": sorted(set(options.tags)),
+        "batch_id": options.batch,
         "options": kept,
         "accepted_at": now,
         "published_at": now,
@@ -157,12 +158,17 @@ def is_held_row(row: Row) -> bool:
 
 
 def existing(session: Session, row: Row) -> TaskHandle:
-    """The handle of the task that has the id of this row. Raises UnknownTask, Conflict (another task or payload)."""
+    """The handle of the task that has the id of this row.
+
+    Raises UnknownTask, Conflict (another task or payload, or not of the same batch).
+    """
     run = task_runs.find(session, row["id"])
     if run is None:
         raise UnknownTask(row["id"])  # deleted by another transaction at this moment
     if not _is_same_call(run, row):
         raise Conflict(f"The id {run.id!r} was used before for another task or another payload.")
+    if row["batch_id"] is not None and row["batch_id"] != run.batch_id:
+        raise Conflict(f"The id {run.id!r} was used before for a task outside of the batch {row['batch_id']!r}.")
     task_runs.mark_relied_on(session, run)
     return TaskHandle(task_id=run.id, state=TaskState(run.state), created=False)
 

@@ -44,24 +44,26 @@ class BoundTask:
 
     def submit(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskHandle:
         """Submit one task; see `FunctionTask.submit`."""
-        return self._submit(self._one(args, kwargs))[0]
+        return self._submit(self.one(args, kwargs))[0]
 
     def submit_many(self, calls: Iterable[object], ids: Sequence[str] | None) -> list[TaskHandle]:
         """Submit many tasks; see `FunctionTask.submit_many`."""
-        return self._submit(self._many(calls, ids), is_batch=True)
+        return self._submit(self.many(calls, ids), is_batch=True)
 
     async def submit_async(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TaskHandle:
         """Submit one task from a coroutine; see `FunctionTask.submit_async`."""
-        return (await self._submit_async(self._one(args, kwargs)))[0]
+        return (await self._submit_async(self.one(args, kwargs)))[0]
 
     async def submit_many_async(self, calls: Iterable[object], ids: Sequence[str] | None) -> list[TaskHandle]:
         """Submit many tasks from a coroutine; see `FunctionTask.submit_many_async`."""
-        return await self._submit_async(self._many(calls, ids), is_batch=True)
+        return await self._submit_async(self.many(calls, ids), is_batch=True)
 
-    def _one(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Submission]:
+    def one(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Submission]:
+        """What `submit` submits. Raises InvalidPayload, InvalidOptions."""
         return [Submission(self.spec, self.declaration.payload_of(args, kwargs), submit_options(self.options))]
 
-    def _many(self, calls: Iterable[object], ids: Sequence[str] | None) -> list[Submission]:
+    def many(self, calls: Iterable[object], ids: Sequence[str] | None) -> list[Submission]:
+        """What `submit_many` submits. Raises InvalidPayload, InvalidOptions."""
         payloads = [self._payload(call) for call in calls]
         if "id" in self.options or "idempotency_key" in self.options:
             raise InvalidOptions(self.spec.name, ["many tasks cannot have one id; use submit_many(..., ids=[...])"])

@@ -18,6 +18,7 @@ from datetime import timedelta
 from threading import Event, Thread
 
 from laneway.platform import clock
+from laneway.platform.batches.settling import BatchSettling
 from laneway.platform.broker import Broker
 from laneway.platform.cancellation import Cancellation
 from laneway.platform.db.models import TaskRun
@@ -66,6 +67,7 @@ class Outbox:
         self.admission = admission or Admission(broker)
         self.cancellation = Cancellation(database, broker, recorder, settings)
         self.keyed = KeyedTasks(database, broker, self.cancellation)
+        self.batches = BatchSettling(database, settings)
         self._wakeup = Event()
 
     @contextmanager
@@ -131,6 +133,7 @@ class Outbox:
 
         Raises BrokerUnavailable, DatabaseUnavailable.
         """
+        self.batches.settle()
         self.keyed.advance()
         total, full = 0, set[str]()
         while queues := self._queues_with_free_rows() - full:

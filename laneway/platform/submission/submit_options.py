@@ -37,6 +37,8 @@ class SubmitOptions:
     """How long the uniqueness key is held."""
     unique_seconds: float = 0
     """How long the key is held with `UniqueMode.FOR_TIME`; with other modes the longest time, 0: no limit."""
+    batch: str | None = None
+    """The batch of which it is a task."""
     tags: tuple[str, ...] = ()
     """Words by which the task is found."""
     queue: str | None = None

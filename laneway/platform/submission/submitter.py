@@ -7,8 +7,9 @@ outbox and is sent later. After NotDurable the row stays, because the message ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Any, ParamSpec, TypeVar
 
 from laneway.engine import Durability
 from laneway.platform import clock
@@ -44,11 +45,14 @@ from laneway.platform.submission.group_commit import GroupCommit
 from laneway.platform.submission.group_submit import Accepted, GroupSubmit
 from laneway.platform.submission.key_rules import looks_at_others, rule_of
 from laneway.platform.submission.outbox import Outbox
+from laneway.platform.submission.submit_call import SubmitCall
 from laneway.platform.submission.transaction import Submission
 from laneway.platform.task_reader import TaskReader
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import WAITING, TaskHandle, TaskState
 
+P = ParamSpec("P")
+R = TypeVar("R")
 log = logger(__name__)
 
 REFUSALS = (*QUEUE_REFUSALS, DuplicateTask, Unsendable, Unsupported)
@@ -75,23 +79,29 @@ class Submitter:
 
     def submit(self, task: TaskRef, payload: Payload | dict[str, Any], options: SubmitOptions) -> TaskHandle:
         """Accept one task; see `TaskManager.submit`."""
-        spec = spec_of(task)
-        row = row_of(spec, validated(spec, payload), options, self._settings)
-        if rule_of(spec, options, row["key"]) is not None:
-            return self.submit_many([Submission(spec, payload, options)])[0]
-        self._admission.admit([row])
-        store_large([row], self._settings)
+        submission = Submission(spec_of(task), payload, options)
+        row = self._admitted(submission)
+        if row is None:
+            return self.submit_many([submission])[0]
         try:
-            run, refusal = self._accept(row, options)
-        except Conflict:
-            self._settings.payload_store.drop(row["payload"])
-            raise
-        if isinstance(run, TaskHandle):
-            self._settings.payload_store.drop(row["payload"])
-            return self._repeat(run, options)
-        state = self._settle(run, options, refusal)
-        log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue, state=state)
-        return TaskHandle(task_id=run.id, state=state, created=True)
+            accepted = self._accept(row, options)
+        except Exception as error:  # noqa: BLE001 - `_conclude` raises it again
+            accepted = error
+        return self._conclude(row, options, accepted)
+
+    def submit_group(self, calls: Sequence[SubmitCall]) -> list[TaskHandle | Exception]:
+        """Accept the submissions of several callers; see `TaskManager.submit_group`."""
+        outcomes = [_attempt(call.context, self._begin, call) for call in calls]
+        begun = {index: begun for index, begun in enumerate(outcomes) if isinstance(begun, tuple)}
+        rows = [row for row, _ in begun.values()]
+        first = calls[next(iter(begun), 0)].context
+        group = _attempt(first, self._group_submit.submit_group, rows) if rows else ()
+        accepted = [group] * len(rows) if isinstance(group, Exception) else group
+        ends = {
+            index: _attempt(calls[index].context, self._conclude, row, options, one)
+            for (index, (row, options)), one in zip(begun.items(), accepted, strict=True)
+        }
+        return [ends[index] if isinstance(outcome, tuple) else outcome for index, outcome in enumerate(outcomes)]
 
     def submit_many(self, submissions: Sequence[Submission]) -> list[TaskHandle]:
         """Accept many tasks, or tasks with a rule about their key; see `TaskManager.submit_many`."""
@@ -103,13 +113,46 @@ class Submitter:
             transaction.submit_many(submissions)
         return transaction.handles
 
-    def _accept(self, row: Row, options: SubmitOptions) -> tuple[TaskRun | TaskHandle, Exception | None]:
-        """Store a row and publish its message; returns the row or the handle of an earlier one, and the refusal."""
-        if self._broker.engine is None or options.needs_broker:
-            accepted = self._group_submit.submit_one(row, options.durability)
-        else:
-            accepted = self._group_commit.run(row, size=payload_bytes(row["payload"]))
-        return accepted.run, accepted.refusal
+    def _begin(self, call: SubmitCall) -> tuple[Row, SubmitOptions] | TaskHandle:
+        """The row with which a call joins its group, or the handle of a task that needs a transaction of its own."""
+        submission = call.submission()
+        options = submission.options
+        row = None if self._is_alone(options) else self._admitted(submission)
+        return (row, options) if row is not None else self.submit(submission.task, submission.payload, options)
+
+    def _admitted(self, submission: Submission) -> Row | None:
+        """The row of a submission that may come in. None: its batch, or the tasks of its key, decide about it."""
+        spec, options = spec_of(submission.task), submission.options
+        row = row_of(spec, validated(spec, submission.payload), options, self._settings)
+        if options.batch is not None or rule_of(spec, options, row["key"]) is not None:
+            return None
+        self._admission.admit([row])
+        store_large([row], self._settings)
+        return row
+
+    def _is_alone(self, options: SubmitOptions) -> bool:
+        """Whether a submission cannot join a group."""
+        return self._broker.engine is None or options.needs_broker
+
+    def _conclude(self, row: Row, options: SubmitOptions, accepted: Accepted | Exception) -> TaskHandle:
+        """The handle of a row that was stored, and sent if the broker took it. Raises what refused it."""
+        if isinstance(accepted, Exception):
+            if isinstance(accepted, Conflict):
+                self._settings.payload_store.drop(row["payload"])
+            raise accepted
+        run = accepted.run
+        if isinstance(run, TaskHandle):
+            self._settings.payload_store.drop(row["payload"])
+            return self._repeat(run, options)
+        state = self._settle(run, options, accepted.refusal)
+        log.info("task accepted", task=run.name, task_id=run.id, queue=run.queue, state=state)
+        return TaskHandle(task_id=run.id, state=state, created=True)
+
+    def _accept(self, row: Row, options: SubmitOptions) -> Accepted:
+        """Store a row and publish its message."""
+        if self._is_alone(options):
+            return self._group_submit.submit_one(row, options.durability)
+        return self._group_commit.run(row, size=payload_bytes(row["payload"]))
 
     def _repeat(self, handle: TaskHandle, options: SubmitOptions) -> TaskHandle:
         """Return the handle of a task that was submitted before, with its current state."""
@@ -181,3 +224,11 @@ class Submitter:
     def _withdraw(self, run: TaskRun) -> bool:
         with self._database.transaction() as session:
             return task_runs.withdraw(session, run)
+
+
+def _attempt(context: Context, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | Exception:
+    """Call a function in a context; returns what it returns, or what it raises."""
+    try:
+        return context.run(function, *args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - the outcome of one of several calls
+        return error

@@ -61,6 +61,8 @@ class TaskOptions(TypedDict, total=False):
     """How long the uniqueness key is held. Default: until the task is done."""
     unique_seconds: Seconds
     """How long the key is held with `UniqueMode.FOR_TIME`; with other modes the longest time, 0: no limit."""
+    batch: TaskId
+    """The id of the batch of which it is a task."""
     tags: Sequence[Tag]
     """Words by which the task is found."""
     queue: str
@@ -97,7 +99,7 @@ class TaskOptions(TypedDict, total=False):
 
 _SAME: Final = (
     *("id", "idempotency_key", "key", "unique", "unique_mode", "queue", "time_limit", "durability"),
-    *("debounce_key", "throttle_key"),
+    *("debounce_key", "throttle_key", "batch"),
 )
 """Options that have the same name and meaning in `SubmitOptions`."""
 _TIMES: Final = ("delay", "expires", "unique_seconds", "debounce", "debounce_max", "throttle")

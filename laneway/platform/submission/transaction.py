@@ -11,7 +11,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from laneway.platform.batch_errors import BatchOver
 from laneway.platform.db.models import TaskRun
+from laneway.platform.db.queries import batches
 from laneway.platform.db.queries import outbox as queries
 from laneway.platform.errors import QueueFull, Unsupported
 from laneway.platform.registry import TaskRef
@@ -96,8 +98,8 @@ class SubmissionTransaction:
         """Accept one task with this transaction: it is sent after the commit, and never after a rollback.
 
         Raises UnknownTaskType, InvalidPayload, InvalidOptions, Conflict (same id, other payload), QueueFull (in a
-        bounded transaction), BrokerMemoryFull, QuotaExceeded, OverQuota, StorageUnavailable, and Unsupported for
-        uniqueness and durability, which only the broker can give.
+        bounded transaction), BrokerMemoryFull, QuotaExceeded, OverQuota, StorageUnavailable, NotFound and BatchOver
+        for a batch, and Unsupported for uniqueness and durability, which only the broker can give.
         """
         return self.submit_many([Submission(task, payload, options or SubmitOptions())])[0]
 
@@ -110,6 +112,7 @@ class SubmissionTransaction:
             self._wait(partial(self._admission.admit, [one.row for one in given], inside=not self._bounded))
         plain = [one.row for one in given if one.rule is None]
         self._check_room(row["queue"] for row in plain)
+        self._hold_batches([one.row for one in given if one.row["batch_id"] is not None])
         self._wait(partial(store_large, plain, self._settings))
         self._keyed.lock((one.row, one.rule) for one in given if one.rule is not None)
         handles = [handle for rule, group in groupby(given, _rule) for handle in self._accept(rule, group)]
@@ -141,6 +144,15 @@ class SubmissionTransaction:
     def _added(self, run: TaskRun) -> TaskHandle:
         self.runs.append(run)
         return TaskHandle(task_id=run.id, state=TaskState.ACCEPTED, created=True)
+
+    def _hold_batches(self, rows: Sequence[Row]) -> None:
+        """Keep the batches of these rows from ending. Raises NotFound, and BatchOver unless it is a mere repeat."""
+        for batch in sorted({row["batch_id"] for row in rows}):
+            try:
+                batches.hold_open(self.session, batch)
+            except BatchOver:
+                if not batches.has_all(self.session, batch, [row["id"] for row in rows if row["batch_id"] == batch]):
+                    raise
 
     def _store(self, row: Row) -> None:
         self._wait(partial(store_large, [row], self._settings))

@@ -12,6 +12,7 @@ from laneway.engine.replies import MessageState
 from laneway.platform.db.models import TaskRun, TaskWait
 from laneway.platform.db.queries.task_waits import WaitKind
 from laneway.platform.flow.rate_limits import in_flight_reason, paused_reason, rate_reason
+from laneway.platform.waiting.limit_causes import NOTHING, LimitFacts, limit_causes, limit_text
 from laneway.schemas.task import TaskState
 from laneway.schemas.waiting import Cause, CauseKind
 
@@ -37,7 +38,8 @@ class Facts:
     """What is known of a waiting task.
 
     `message` and `stats` are None without the engine. `message` is also None if the broker lost it: then `is_lost`.
-    `serving`: live workers of its queue. `holder` and `pause` are None where nobody asked for them.
+    `serving`: live workers of its queue. `holder` and `pause` are None, and `limits` is empty, where nobody asked for
+    them.
     """
 
     run: TaskRun
@@ -48,6 +50,7 @@ class Facts:
     stats: QueueStats | None = None
     holder: Holder | None = None
     pause: Pause | None = None
+    limits: LimitFacts = NOTHING
     waits: Sequence[TaskWait] = ()
     """What the task itself asked to wait for."""
 
@@ -98,7 +101,7 @@ def _of_message(message: MessageInfo, facts: Facts) -> Iterator[Cause]:
             task_id=message.behind,
         )
     elif message.state is MessageState.LIMITED:
-        yield _at_limit(message)
+        yield from _at_limit(message, facts)
     elif message.handed_on:
         yield Cause(
             kind=CauseKind.KNOWING_WORKER,
@@ -106,14 +109,14 @@ def _of_message(message: MessageInfo, facts: Facts) -> Iterator[Cause]:
         )
 
 
-def _at_limit(message: MessageInfo) -> Cause:
+def _at_limit(message: MessageInfo, facts: Facts) -> Iterator[Cause]:
     waits_for = message.waits_for
     if not isinstance(waits_for, LimitUse):
-        labels = ", ".join(waits_for or ())
-        return Cause(kind=CauseKind.LABELS, text=f"a worker with the labels {labels}")
-    key = f", counted for {waits_for.key!r}" if waits_for.key else ""
-    detail = "`laneway limits list` shows what it lets through, and what has it now"
-    return Cause(kind=CauseKind.LIMIT, text=f"the limit {waits_for.name!r}{key}: it is used up", detail=detail)
+        yield Cause(kind=CauseKind.LABELS, text=f"a worker with the labels {', '.join(waits_for or ())}")
+    elif facts.limits.waits:
+        yield from limit_causes(facts.limits, own_name=facts.run.name, now=facts.now)
+    else:
+        yield Cause(kind=CauseKind.LIMIT, text=limit_text(waits_for.name, waits_for.key), limit=waits_for.name)
 
 
 def _of_wait(wait: TaskWait) -> Cause:

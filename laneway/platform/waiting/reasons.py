@@ -8,6 +8,8 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from laneway.engine import LimitUse
+from laneway.engine.admin_replies import MessageInfo
 from laneway.platform import clock
 from laneway.platform.access.caller import current_caller
 from laneway.platform.broker import Broker
@@ -21,6 +23,7 @@ from laneway.platform.history.task_views import display_state
 from laneway.platform.registry import registry
 from laneway.platform.waiting.causes import IN_OUTBOX, NO_BROKER, Facts, Holder, Pause, causes
 from laneway.platform.waiting.forecast import Place, Recent, forecast, forecast_of_running, gaps_of
+from laneway.platform.waiting.limit_causes import NOTHING, LimitFacts
 from laneway.schemas.forecast import Forecast
 from laneway.schemas.task import FINISHED, WAITING, TaskState
 from laneway.schemas.waiting import Cause, CauseKind, WhyResponse
@@ -88,6 +91,7 @@ class WaitingReasons:
             is_lost=found is not None and message is None and not is_held(run),
             stats=stats[0] if stats else None,
             holder=self._holder(run.queue, message.behind) if whole and message and message.behind else None,
+            limits=self._limits(run, message) if whole and message else NOTHING,
             pause=self._pause(run.queue) if whole and is_paused and not current_caller().is_bound else None,
         )
 
@@ -98,6 +102,22 @@ class WaitingReasons:
             return None
         with self._database.reading() as session:
             return Holder(message=found[0] if found else None, run=task_runs.find(session, id))
+
+    def _limits(self, run: TaskRun, message: MessageInfo) -> LimitFacts:
+        engine = self._broker.engine
+        if engine is None or not isinstance(message.waits_for, LimitUse):
+            return NOTHING
+        try:
+            with self._broker.guarded():
+                waits = engine.limit_waits(run.queue, message.stored.id)
+        except BrokerUnavailable:
+            return NOTHING
+        ids = [holder.task_id for wait in waits if wait.is_full for holder in wait.holders]
+        with self._database.reading() as session:
+            runs = {each.id: each for each in task_runs.by_ids(session, ids)} if ids else {}
+            names = {each.name for each in (run, *runs.values())} if ids else set[str]()
+            ran = {name: _ran(session, run.queue, name) for name in names}
+        return LimitFacts(waits=waits, runs=runs, ran=ran, hides_holders=current_caller().is_bound)
 
     def _pause(self, queue: str) -> Pause | None:
         with self._database.reading() as session:
@@ -113,7 +133,7 @@ class WaitingReasons:
         """The forecast, or why there is none."""
         if run.state in FINISHED:
             return None, OVER
-        if blocking := next((cause for cause in all_causes if cause.kind not in FORESEEABLE), None):
+        if blocking := next((cause for cause in all_causes if not _is_foreseeable(cause)), None):
             return None, f"It waits for {blocking.text}."
         now = clock.now()
         with self._database.reading() as session:
@@ -124,6 +144,17 @@ class WaitingReasons:
             return found, None if found else NEVER_RAN
         found = forecast(_place(facts, all_causes, running=running, now=now), recent)
         return found, None if found else NO_RATE
+
+
+def _is_foreseeable(cause: Cause) -> bool:
+    return cause.kind in FORESEEABLE or (cause.kind is CauseKind.LIMIT and cause.until is not None)
+
+
+def _ran(session: Session, queue: str, name: str) -> list[float]:
+    """The seconds that the last runs of a task took."""
+    names = registry.names_of(name)
+    found = forecasts.past_runs(session, queue, names, since=clock.now() - DAY)
+    return [(past.ended - past.started).total_seconds() for past in found if past.is_completed and past.name in names]
 
 
 def _recent(session: Session, run: TaskRun, *, now: datetime) -> Recent:

@@ -13,15 +13,12 @@ Built on httpcore2, the transport under httpx2, because only there can the calle
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -30,7 +27,6 @@ import httpx2
 
 from laneway._masking import masked
 from laneway.platform.errors import PermanentError, UpstreamError
-from laneway.platform.execution.retry import LONGEST_WAIT
 from laneway.platform.webhooks.address_rules import AllowPrivate, forbidden_reason
 from laneway.platform.webhooks.response_head import HeadFilter
 
@@ -45,8 +41,6 @@ USER_AGENT: Final = "Laneway/0.1"
 
 Resolver = Callable[[str, int], list[str]]
 """Resolves host and port to IP addresses as text; raises OSError when there are none."""
-
-_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class ForbiddenAddress(PermanentError):
@@ -129,22 +123,6 @@ def display_url(url: str) -> str:
     except (httpx2.InvalidURL, ValueError, TypeError):
         return "the address"
     return masked(str(parts.copy_with(userinfo=b"", query=None, fragment=None)))[:MAX_DISPLAYED]
-
-
-def retry_after(value: str | None, *, at: datetime) -> float | None:
-    """Return the seconds that a Retry-After header asks for, from 0 to a day; None if it is missing or invalid.
-
-    The header holds seconds or an HTTP date (RFC 9110, 10.2.3).
-    """
-    text = (value or "").strip()
-    if _SECONDS.fullmatch(text):
-        return min(float(text), LONGEST_WAIT)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max((moment - at).total_seconds(), 0.0), LONGEST_WAIT)
 
 
 def resolve_by_system(host: str, port: int) -> list[str]:

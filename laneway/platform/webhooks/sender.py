@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from laneway.platform import clock, tracing
 from laneway.platform.errors import InvalidPayload, PermanentError, UpstreamError
+from laneway.platform.retry_after import retry_after
 from laneway.platform.settings import OutboundSettings
 from laneway.platform.webhooks import egress
 from laneway.platform.webhooks.address_rules import AllowPrivate
@@ -93,7 +94,7 @@ def raise_unless_successful(response: egress.HttpResponse, url: str, *, attempt:
         raise EndpointGone(url)
     wait = None
     if response.status in THROTTLED:
-        wait = egress.retry_after(response.headers.get("retry-after"), at=clock.now())
+        wait = retry_after(response.headers.get("retry-after"), at=clock.now())
     raise UpstreamError(url, f"it answered {response.status}", _if_longer_than_schedule(wait, attempt))
 
 

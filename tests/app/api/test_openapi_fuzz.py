@@ -47,7 +47,7 @@ checks.positive_data_acceptance.enabled = false
 
 [[operations]]
 # JSON Schema cannot express that an id and an idempotency key exclude each other.
-include-name-regex = "POST /tasks(/batch)?$"
+include-name-regex = "POST (/tasks(/batch)?|/batches(/.*/tasks)?)$"
 checks.positive_data_acceptance.enabled = false
 # The document has the payload of each task: the requests that follow from all of them would be some ten thousand.
 phases.coverage.enabled = false

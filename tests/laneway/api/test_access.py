@@ -43,6 +43,7 @@ PAGES: dict[str, str] = {
     "/console/webhooks/destinations": Scope.WEBHOOKS,
     "/console/webhooks/deliveries": Scope.WEBHOOKS,
     "/console/webhooks/deliveries/{delivery_id:path}": Scope.WEBHOOKS,
+    **dict.fromkeys(("/console/schedules/-/new", "/console/schedules/{key}/change"), Scope.SCHEDULES),
     **dict.fromkeys(("/console/conversations", "/console/conversations/{conversation_id:path}"), "conversations"),
     **dict.fromkeys(("/console/documents", "/console/documents/{document_id:path}"), "documents"),
     **dict.fromkeys(("/console/leads", "/console/leads/{lead_id:path}"), "leads"),
@@ -52,7 +53,7 @@ PAGES: dict[str, str] = {
 READ = {
     "/events",
     *("/openapi.json", "/docs", "/stats", "/alerts", "/workers", "/task-names", "/metrics"),
-    "/bulk-actions",
+    *("/bulk-actions", "/batches", "/batches/{batch_id}"),
     *("/tasks", "/tasks/{task_id}", "/tasks/{task_id}/attempts", "/tasks/{task_id}/why", "/tasks/{task_id}/events"),
     *("/queues", "/queues/{queue}/limits", "/dead-letters", "/dead-letters/groups", "/dead-letters/{task_id}"),
     *("/api/workflow-definitions", "/api/workflows", "/api/workflows/{workflow_id}"),
@@ -61,14 +62,23 @@ READ = {
 }
 OPERATE = {
     *("/tasks/cancel", "/tasks/retry", "/tasks/replay", "/tasks/reprioritise", "/alerts/test"),
-    "/bulk-actions/{action}/undo",
+    *("/bulk-actions/{action}/undo", "/batches/{batch_id}/cancel"),
     *("/tasks/{task_id}/cancel", "/tasks/{task_id}/retry", "/conversations/tasks/{task_id}/cancel"),
     *("/api/workflows/{workflow_id}/cancel", "/api/workflows/{workflow_id}/retry"),
     "/tasks/{task_id}/signals/{name}",
     *("/api/workflows/{workflow_id}/pause", "/api/workflows/{workflow_id}/resume"),
     "/api/workflows/{workflow_id}/signals/{name}",
 }
-SUBMIT = {"/tasks", "/tasks/batch", "/api/workflows", "/api/chat", "/analytics/reports"}
+SUBMIT = {
+    "/tasks",
+    "/tasks/batch",
+    "/batches",
+    "/batches/{batch_id}/tasks",
+    "/batches/{batch_id}/close",
+    "/api/workflows",
+    "/api/chat",
+    "/analytics/reports",
+}
 
 
 def expected_scope(method: str, path: str) -> str:
@@ -137,7 +147,7 @@ def test_every_route_is_open_to_its_scope_and_to_no_other(guarded: Api) -> None:
         allowed = {expected_scope(method, path), Scope.ADMIN}
         if path == "/me":
             allowed = SCOPES
-        if name in ("POST /tasks", "POST /tasks/batch"):
+        if name in ("POST /tasks", "POST /tasks/batch", "POST /batches", "POST /batches/{batch_id}/tasks"):
             allowed.add("tasks:submit:process_document_task")
         for scope in allowed:
             if (status := guarded.http.request(method, url, headers=with_scopes(scope)).status_code) in (401, 403):

@@ -16,6 +16,7 @@ from laneway.api.access import guarded_routes
 from laneway.platform import clock
 from laneway.platform.access.token_rights import TokenRights
 from laneway.platform.alerts.receivers import Receivers
+from laneway.platform.batches.batches import NewBatch
 from laneway.platform.db.models import OutboundDelivery, OutboundEndpoint
 from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.platform.settings import AlertSettings
@@ -29,6 +30,8 @@ SIGNED = "a sender that signs calls it; the delivery is stored with its body"
 EXCEPTIONS = {
     "POST /tasks": ACCEPTS,
     "POST /tasks/batch": ACCEPTS,
+    "POST /batches": ACCEPTS,
+    "POST /batches/{batch_id}/tasks": ACCEPTS,
     "POST /conversations/message": ACCEPTS,
     "POST /conversations/webhook-interaction": ACCEPTS,
     "POST /analytics/reports": ACCEPTS,
@@ -40,6 +43,7 @@ EXCEPTIONS = {
     "POST /webhooks/facebook": SIGNED,
     "POST /webhooks/google": SIGNED,
     "POST /webhooks/{source}": SIGNED,
+    "POST /schedules/preview": "it stores nothing",
 }
 """Route → why it writes no entry."""
 ELSEWHERE = {"POST /logout", "POST /tokens", "POST /tokens/{name}/rotate"}
@@ -74,6 +78,12 @@ def ended(api: Api, state: TaskState, **values: Any) -> str:
 @audited("POST /conversations/tasks/{task_id}/cancel", "task.cancel")
 def waiting_task(api: Api) -> dict[str, Any]:
     return {"task_id": say(api, "conv-1")}
+
+
+@audited("POST /batches/{batch_id}/close", "batch.close")
+@audited("POST /batches/{batch_id}/cancel", "batch.cancel")
+def open_batch(api: Api) -> dict[str, Any]:
+    return {"batch_id": api.services.batches.create(NewBatch(is_open=True)).batch_id}
 
 
 @audited("POST /tasks/{task_id}/signals/{name}", "task.signal")

@@ -10,8 +10,10 @@ from celery.schedules import crontab
 
 from laneway.platform import clock
 from laneway.platform.db.queries import schedules as queries
+from laneway.platform.schedules.earlier_tasks import Earlier
 from laneway.platform.schedules.entry import Schedule
 from laneway.platform.schedules.keeping import keep
+from laneway.platform.schedules.schedules import StillRunning
 from tests.fixtures.api_calls import Api, problem
 
 SWEEP = {"key": "sweep", "task": "cleanup_old_data_task", "cron": "0 3 * * *", "timezone": "Europe/Berlin"}
@@ -122,3 +124,68 @@ def test_secrets_in_a_payload_are_not_shown(api: Api) -> None:
         assert row is not None
         row.definition = row.definition | {"payload": {"password": "hunter2"}}
     assert "hunter2" not in api.http.get("/schedules/sweep").text
+
+
+def test_a_preview_says_when_it_would_fire_and_which_field_is_wrong(api: Api) -> None:
+    found = api.http.post("/schedules/preview", json=SWEEP)
+    assert (found.status_code, found.json()["when"], len(found.json()["upcoming"])) == (
+        200,
+        "0 3 * * * Europe/Berlin",
+        10,
+    )
+    assert api.http.get("/schedules").json()["schedules"] == [], "nothing is stored"
+    wrong = problem(api.http.post("/schedules/preview", json=SWEEP | {"cron": "61 * * * *", "timezone": "Mars"}), 422)
+    assert [each["field"] for each in wrong["errors"]] == ["cron", "timezone"]
+    wrong = problem(api.http.post("/schedules/preview", json=SWEEP | {"every": 60}), 422)
+    assert wrong["errors"] == [{"field": "times", "problem": "give either cron or every"}]
+    problem(api.http.post("/schedules/preview", json=SWEEP | {"task": "tell_about_alerts_task"}), 403)
+    over = SWEEP | {"start": "2020-01-01T00:00:00Z", "end": "2020-02-01T00:00:00Z"}
+    assert api.http.post("/schedules/preview", json=over).json()["upcoming"] == []
+
+
+def ran(api: Api, query: str = "") -> str:
+    answer = api.http.post(f"/schedules/sweep/run{query}")
+    assert answer.status_code == 202, answer.text
+    return answer.json()["task_id"]
+
+
+def test_a_run_by_hand_respects_skip_unless_it_is_asked_to_run_beside(api: Api) -> None:
+    make(api, overlap="skip")
+    first = ran(api)
+    found = problem(api.http.post("/schedules/sweep/run"), 409)
+    assert first in found["detail"] and "beside" in found["detail"]
+    assert len(api.http.get("/schedules/sweep").json()["firings"]) == 1
+
+    ran(api, "?beside=true")
+    api.http.post(f"/tasks/{first}/cancel")
+    problem(api.http.post("/schedules/sweep/run"), 409)
+    for firing in api.http.get("/schedules/sweep").json()["firings"]:
+        api.http.post(f"/tasks/{firing['task_id']}/cancel")
+    ran(api)
+
+
+def test_a_run_by_hand_replaces_the_earlier_task_if_its_policy_says_so(api: Api) -> None:
+    make(api, overlap="replace")
+    first, second = ran(api), ran(api)
+    states = [api.http.get(f"/tasks/{id}").json()["status"] for id in (first, second)]
+    assert states[0] == "cancelled" and states[1] in ("pending", "accepted")
+    entries = api.http.get("/audit-log?action=schedule.run").json()["entries"]
+    assert entries[0]["after"]["replaced"] == [first]
+
+
+def test_two_runs_by_hand_at_once_do_not_both_pass_skip(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(api, overlap="skip")
+    schedules = api.services.schedules
+    look, looked = schedules._earlier.of, list[str]()  # pyright: ignore[reportPrivateUsage]
+
+    def look_and_be_overtaken(key: str) -> Earlier:
+        found = look(key)
+        if not looked:
+            looked.append(key)
+            schedules.run(key)
+        return found
+
+    monkeypatch.setattr(schedules._earlier, "of", look_and_be_overtaken)  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(StillRunning):
+        schedules.run("sweep")
+    assert len(api.http.get("/schedules/sweep").json()["firings"]) == 1

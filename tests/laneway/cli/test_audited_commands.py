@@ -23,6 +23,8 @@ READS = {
     *(
         "workflows show",
         "workflows definitions",
+        "batches list",
+        "batches show",
         "schedules list",
         "schedules show",
         "sessions list",
@@ -65,6 +67,8 @@ BY_SERVICE = {
     "dead retry": "dead_letter.requeue",
     "dead discard": "dead_letter.discard",
     "dead restore": "dead_letter.restore",
+    "batches close": "batch.close",
+    "batches cancel": "batch.cancel",
     "schedules change": "schedule.change",
     "schedules delete": "schedule.delete",
     "schedules pause": "schedule.pause",

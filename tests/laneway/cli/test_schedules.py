@@ -57,3 +57,11 @@ def test_a_bad_schedule_is_refused(words: tuple[str, ...], problem: str, laneway
     ran = laneway("schedules", "create", "bad", "--task", TASK, *words)
     assert ran.code != 0
     assert problem in ran.err + ran.out
+
+
+def test_a_run_that_the_overlap_policy_refuses_can_run_beside(laneway: Shell) -> None:
+    laneway("schedules", "create", "sweep", "--task", TASK, "--every", "1d", "--overlap", "skip")
+    first = laneway("schedules", "run", "sweep", "--json").json()["task_id"]
+    refused = laneway("schedules", "run", "sweep")
+    assert refused.code != 0 and first in refused.err + refused.out
+    assert laneway("schedules", "run", "sweep", "--beside").code == 0

@@ -8,7 +8,7 @@ from typing import Any
 from laneway.cli.why_view import why_text
 from laneway.schemas.forecast import Forecast
 from laneway.schemas.task import TaskState
-from laneway.schemas.waiting import Cause, CauseKind, WhyResponse
+from laneway.schemas.waiting import Cause, CauseKind, LimitHolderView, WhyResponse
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -38,6 +38,21 @@ def test_each_cause_has_a_line_with_who_and_until_when() -> None:
         "  3. a free worker",
         "     3 tasks go before it in its queue",
         "No forecast: It waits for its queue.",
+    ]
+
+
+def test_a_limit_says_who_has_it_and_when_it_opens() -> None:
+    runs = LimitHolderView(
+        task_id="t-0", name="send", queue="emails", since=after(-9), worker="w1", lease_until=after(24.2)
+    )
+    taken = LimitHolderView(task_id="t-2", name=None, queue="emails", since=None, worker=None, lease_until=after(-1))
+    full = Cause(kind=CauseKind.LIMIT, text="the limit", holders=[runs, taken], expected=after(130))
+
+    assert why_text(found(causes=[full]), now=NOW).split("\n")[2:] == [
+        "  1. the limit",
+        "     t-0 (send) has points since 2026-11-30 11:59:51 UTC on w1; its lease ends in 24 s",
+        "     t-2 has points: a worker has taken it and not started it; its lease ends in 0 s",
+        "     probably within 2m10s",
     ]
 
 

@@ -183,3 +183,19 @@ def test_a_stream_that_ends_because_the_api_stops_goes_on_elsewhere(
     client = make_client(http_peer.url, retry_seconds=0.5)
 
     assert list(client.events(id)) == list(whole.events(id))
+
+
+def test_a_batch_is_made_filled_closed_and_followed_to_its_end(client: Client) -> None:
+    first, second = task_request(MESSAGE, hello()), task_request(MESSAGE, hello())
+    made = client.make_batch([first], description="Two messages", keep_open=True)
+    (added,) = client.add_to_batch(made.batch_id, [second])
+    assert client.add_to_batch(made.batch_id, [second])[0].task_id == added.task_id, "a repeat adds nothing"
+    assert client.batch(made.batch_id).state == "open"
+    client.close_batch(made.batch_id)
+    for handle in (*made.tasks, added):
+        client.wait(handle.task_id)
+
+    batch = client.batch(made.batch_id)
+    assert (batch.state, batch.total, batch.completed, batch.percent) == ("completed", 2, 2, 100)
+    with pytest.raises(Conflict, match="takes no more tasks"):
+        client.add_to_batch(made.batch_id, [task_request(MESSAGE, hello())])

@@ -65,3 +65,35 @@ def test_hostile_texts_are_escaped_and_buttons_are_for_those_who_may(make_api: M
         assert HOSTILE not in text and "&lt;script&gt;" in text
     assert "data-call" not in api.http.get("/console/schedules/sweep", headers=reader).text
     assert "data-call" in api.http.get("/console/schedules/sweep", headers=admin).text
+
+
+def test_a_schedule_is_made_and_changed_by_a_form(api: Api) -> None:
+    new = page(api, "/-/new")
+    assert 'data-form="POST /schedules"' in new and 'data-preview="POST /schedules/preview"' in new
+    assert '<option value="cleanup_old_data_task">' in new and "tell_about_alerts_task" not in new
+    assert '<option value="Europe/Berlin">' in new and 'href="/console/schedules/-/new"' in page(api)
+    make(api, overlap="replace", start="2026-01-02T00:00:00Z")
+    with api.services.database.transaction() as session:
+        row = queries.find(session, "sweep", lock=True)
+        assert row is not None
+        row.definition = row.definition | {"payload": {"note": f"</textarea>{HOSTILE}", "token": "abc"}}
+    change = page(api, "/sweep/change")
+    assert 'data-form="PUT /schedules/{key}"' in change and 'value="0 3 * * *"' in change
+    assert '<option value="replace" selected>' in change and "2026-01-02T00:00:00+00:00" in change
+    assert HOSTILE not in change and "abc" not in change, "secrets are masked, texts are escaped"
+    assert "An earlier task that has not ended is cancelled." in page(api, "/sweep") and "?beside=true" in page(
+        api, "/sweep"
+    )
+    keep_code(api)
+    assert api.http.get("/console/schedules/of-code/change").status_code == 409
+    assert api.http.get("/console/schedules/other/change").status_code == 404
+
+
+@ONE_DATABASE
+def test_the_form_is_for_operators(make_api: MakeApi) -> None:
+    api = make_api(AUTHENTICATION="on")
+    reader, operator = bearer(api, Scope.READ), bearer(api, Scope.READ, Scope.SCHEDULES)
+    assert api.http.get("/console/schedules/-/new", headers=reader).status_code == 403
+    assert "New schedule…" not in api.http.get("/console/schedules", headers=reader).text
+    text = api.http.get("/console/schedules/-/new", headers=operator).text
+    assert "data-form" in text and "cleanup_old_data_task" not in text, "it may not submit that task"

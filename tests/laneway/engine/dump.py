@@ -8,8 +8,10 @@ from typing import Any
 
 from laneway.engine import Engine, Event, MessageState, PutCode, PutResult
 from laneway.engine.keys import NAMES
+from laneway.engine.limit_waits import LimitWait
 from laneway.engine.message import decode, unpack_id
-from tests.laneway.engine.model_queue import WAITING, ExpectedEvent, ModelQueue
+from tests.laneway.engine.model_flow import ModelFlow
+from tests.laneway.engine.model_queue import WAITING, ExpectedEvent, ModelMessage, ModelQueue
 
 NO_KEY, NO_EXPIRY = -2, -1  # replies of PTTL
 _HASHES = (
@@ -213,3 +215,36 @@ def put_detail(put: PutResult) -> str | None:
 def _dead_info(value: bytes) -> tuple[int, str, str]:
     end = 3 + value[2]
     return int.from_bytes(value[:2], "big"), value[3:end].decode(), value[end:].decode()
+
+
+def assert_limit_waits(engine: Engine, model: ModelFlow, queue: str) -> None:
+    """What the first and the last message that wait are told of their limits is what the model knows."""
+    q = model.queues[queue]
+    waiting = q.in_states(MessageState.LIMITED)
+    for m in {each.id: each for each in (*waiting[:1], *waiting[-1:])}.values():
+        waits = engine.limit_waits(queue, m.id)
+        if m.line is None or m.line[0].startswith("\1"):
+            assert waits == []
+            continue
+        own, *lines = [model.line_of(q, m.line), *(model.line_of(each, m.line) for each in _others(model, queue))]
+        place = own.index(m)
+        ahead = place + sum(min(len(line), place) for line in lines)
+        assert ((waits[0].name, waits[0].key), waits[0].ahead) == (m.line, ahead)
+        assert {(wait.name, wait.key) for wait in waits} == {*_uses(model, q, m), m.line}
+        for wait in waits:
+            _assert_stands(wait, model)
+
+
+def _assert_stands(wait: LimitWait, model: ModelFlow) -> None:
+    assert wait.running == model.running(wait.name, wait.key)
+    if not wait.ahead and not model.has_clock_gone_back(wait.name, wait.key):
+        opens = model.opens_at(wait.name, wait.key, wait.points)
+        assert (wait.is_full or bool(wait.opens_at)) is (opens is not None)
+
+
+def _others(model: ModelFlow, queue: str) -> list[ModelQueue]:
+    return [q for name, q in model.queues.items() if name != queue]
+
+
+def _uses(model: ModelFlow, q: ModelQueue, m: ModelMessage) -> set[tuple[str, str]]:
+    return {(use.name, use.key) for use in model.uses_of(q, m)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeAlias
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
@@ -23,13 +22,11 @@ from laneway.engine import (
     MessageState,
     NamedLimit,
     PutCode,
-    RoundRobin,
     UnknownMessage,
 )
-from tests.laneway.engine.clock import CLOCK_LUA, set_clock
-from tests.laneway.engine.dump import assert_expiring, assert_same, put_detail, server_dump
+from tests.laneway.engine.clock import CLOCK_LUA
+from tests.laneway.engine.dump import assert_expiring, assert_limit_waits, assert_same, put_detail, server_dump
 from tests.laneway.engine.ledger import Ledger
-from tests.laneway.engine.machine_bulk import BulkRules
 from tests.laneway.engine.machine_values import (
     ONE,
     START_MS,
@@ -44,30 +41,32 @@ from tests.laneway.engine.machine_values import (
     tasks,
     versions,
 )
+from tests.laneway.engine.machine_waiting import LEASE_MS, FencedDelivery, WaitingRules
 from tests.laneway.engine.model import Model
 from tests.laneway.engine.model_queue import ModelMessage
 
 QUEUES = ("a", "b")
 START_US = START_MS * 1000
-LEASE_MS = 1_000
 LABELS, KEPT_LIMITS = ((), (), ("gpu", "x")), ("paused", "journal", "handed_on", "task_limits")
 HAND_ON = HandOn(longest=6, reason="unregistered", error="No worker knows the task.", note='{"text": "handed on"}')
-FencedDelivery: TypeAlias = tuple[Delivery, int]
-"""A delivery, and the number of the fetch that leased it: the model's fence."""
 
 
-class EngineMachine(BulkRules):
+class EngineMachine(WaitingRules):
     """One engine, two queues, and a clock that stands still unless it is moved."""
 
     pool: ConnectionPool
 
-    @initialize(journal_a=journal_sizes, journal_b=journal_sizes, strict=st.booleans())
-    def start(self, journal_a: int | None, journal_b: int | None, strict: bool) -> None:
+    @initialize(
+        journal_a=journal_sizes,
+        journal_b=journal_sizes,
+        strict=st.booleans(),
+        waiting=st.sampled_from(("never", "some", "all")),
+    )
+    def start(self, journal_a: int | None, journal_b: int | None, strict: bool, waiting: str) -> None:
         self.engine = Engine(self.pool, clock=CLOCK_LUA)
         self.engine.runner.call("FLUSHDB")
         self.model = Model()
-        weights, classes = {"a": 2, "b": 1}, {"a": 2, "b": 1} if strict else None
-        self.round_robin, self.model_round_robin = (RoundRobin(weights, classes=classes) for _ in range(2))
+        self.start_consumers({"a": 2, "b": 1}, strict=strict, waiting=waiting)
         self.leases: list[FencedDelivery] = []
         self.calls: dict[Lease, bytes] = {}
         self.ledgers: dict[str, Ledger] = {}
@@ -78,10 +77,6 @@ class EngineMachine(BulkRules):
     def teardown(self) -> None:
         if hasattr(self, "engine"):
             self.engine.close()
-
-    def _move_to(self, us: int) -> None:
-        self.model.us = us
-        set_clock(self.engine, us)
 
     @rule(ms=st.sampled_from((1, 50, 400, 1_000, 2_500)))
     def move_time(self, ms: int) -> None:
@@ -109,18 +104,6 @@ class EngineMachine(BulkRules):
         late = [(PutCode.TOO_LATE, message.id or message.task_id) for message in batch]
         assert [(put.code, put_detail(put)) for put in results] == (late if spare < 0 else self.model.put(queue, batch))
 
-    @rule(
-        n=st.integers(1, 5), lease_ms=st.sampled_from((300, LEASE_MS)), labels=st.sampled_from(((), (), ("gpu", "x")))
-    )
-    def fetch(self, n: int, lease_ms: int, labels: tuple[str, ...] = ()) -> None:
-        self.round_robin.labels = ",gpu,x," if labels else ""
-        batch = self.engine.fetch(self.round_robin, n, lease_ms=lease_ms)
-        expected = self.model.fetch(self.model_round_robin, n, lease_ms, labels)
-        assert [(d.queue, d.id, d.deliveries) for d in batch.deliveries] == [lease[:3] for lease in expected]
-        assert self.round_robin.position == self.model_round_robin.position
-        assert batch.again_at == self.model.again_at(self.model_round_robin)
-        self.leases += [(d, fence) for d, (*_, fence) in zip(batch.deliveries, expected, strict=True)]
-
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
     def ack(self, data: st.DataObject) -> None:
@@ -132,8 +115,8 @@ class EngineMachine(BulkRules):
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
         chosen = self._draw_leases(data)
-        expected = [self.model.renew(d.queue, d.id, fence, 500) for d, fence in chosen]
-        assert self.engine.renew([d for d, _ in chosen], lease_ms=500) == expected
+        expected = [self.model.renew(d.queue, d.id, fence, LEASE_MS) for d, fence in chosen]
+        assert self.engine.renew([d for d, _ in chosen], lease_ms=LEASE_MS) == expected
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), delay_ms=st.sampled_from((0, 0, 600)), counted=st.booleans())
@@ -348,7 +331,6 @@ class EngineMachine(BulkRules):
     def peek(self, queue: str, state: MessageState, offset: int) -> None:
         expected = self.model.queue(queue).in_states(state)[offset : offset + 3]
         page = self.engine.peek(queue, state, offset=offset, limit=3)
-        assert [info.stored.id for info in page] == [m.id for m in expected]
         for info, m in zip(page, expected, strict=True):
             self._assert_info(info, m)
 
@@ -358,6 +340,7 @@ class EngineMachine(BulkRules):
             for queue in QUEUES:
                 real = assert_same(self.engine, queue, self.model.queue(queue))
                 assert_expiring(self.engine, queue, expires="expires" in real["limits"])
+                assert_limit_waits(self.engine, self.model, queue)
                 if ledger := self.ledgers.get(queue):
                     ledger.read(real["events"])
                     ledger.assert_agrees(real)
@@ -387,7 +370,7 @@ class EngineMachine(BulkRules):
         return [
             (delivery, fence)
             for delivery, fence in self.leases[-12:]
-            if isinstance(self.model.leased(delivery.queue, delivery.id, fence), ModelMessage)
+            if self.model.is_held(delivery.queue, delivery.id, fence)
         ]
 
     def _draw_leases(self, data: st.DataObject) -> list[FencedDelivery]:

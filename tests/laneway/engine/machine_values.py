@@ -41,6 +41,12 @@ messages = st.builds(
     body_known=st.booleans(),
     flow=st.one_of(st.none(), st.none(), flows),
 )
+waiting_messages = st.builds(
+    Message,
+    task_id=st.uuids().map(str),
+    key=st.sampled_from((None, None, "k1")),
+    flow=st.sampled_from((None, Flow(limits=(ONE,)), Flow(limits=(ONE,)), Flow(labels=("gpu",)))),
+)
 plain_messages = st.builds(
     Message,
     task_id=st.uuids().map(str),

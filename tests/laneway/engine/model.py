@@ -6,6 +6,7 @@ by sorting.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from math import ceil, floor, inf
 
 from laneway.engine import AckAction, EventKind, HandOn, LeaseStatus, Message, MessageState, PutCode, RoundRobin
@@ -16,6 +17,13 @@ from tests.laneway.engine.model_queue import WAITING, Attempts, HandOns, ModelMe
 
 class Model(ModelAdmin):
     """What `Engine` does, on the model's queues. Each operation returns what the engine must return."""
+
+    def copy(self) -> Model:
+        """A model on which a call can be tried."""
+        other = Model()
+        other.us, other.fence, other.named = self.us, self.fence, deepcopy(self.named)
+        other.queues = {name: q.copy() for name, q in self.queues.items()}
+        return other
 
     def put(self, name: str, messages: list[Message], *, version: int | None = None) -> list[tuple[PutCode, str]]:
         """The code of each message, and its id, the holder of its uniqueness key, or a size."""
@@ -122,6 +130,9 @@ class Model(ModelAdmin):
         if m.state is not MessageState.LEASED or m.fence != fence:
             return LeaseStatus.STALE
         return m
+
+    def is_held(self, name: str, id: str, fence: int) -> bool:
+        return isinstance(self.leased(name, id, fence), ModelMessage)
 
     def ack(self, name: str, id: str, fence: int) -> LeaseStatus:
         m = self.leased(name, id, fence)

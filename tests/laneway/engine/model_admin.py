@@ -90,6 +90,14 @@ class ModelAdmin(ModelMoves):
             codes.append(LeaseStatus.DONE if waiting else LeaseStatus.UNKNOWN)
         return codes
 
+    def wake(self, name: str, task: str) -> tuple[int, int]:
+        """How many messages were made due, and how many are leased."""
+        of_task = self.queue(name).of_task(task)
+        woken = [m for m in of_task if m.state is MessageState.SCHEDULED]
+        for m in woken:
+            m.state, m.at = MessageState.READY, 0
+        return len(woken), sum(m.state is MessageState.LEASED for m in of_task)
+
     def purge(self, name: str) -> int:
         q, removed = self.queue(name), 0
         for state in WAITING:

@@ -71,14 +71,26 @@ class ModelFlow:
             return self.us + LOOK_AGAIN_MS * 1000
         return None
 
+    def uses_of(self, q: ModelQueue, m: ModelMessage) -> list[LimitUse]:
+        """The limits of a message."""
+        by_name = [LimitUse(f"task:{m.message.name}")] if "task_limits" in q.limits and m.message.name else []
+        return [*m.flow.limits, *by_name]
+
+    def line_of(self, q: ModelQueue, line: tuple[str, str]) -> list[ModelMessage]:
+        """The messages of a queue in a line, in their order."""
+        return [m for m in q.in_states(MessageState.LIMITED) if m.line == line]
+
+    def has_clock_gone_back(self, name: str, key: str) -> bool:
+        """Whether the rate is used up until a time that it cannot have reached by now."""
+        limit = self.named.get(name, ModelLimit())
+        return limit.used.get(key, 0) > self.us + limit.burst * (limit.interval or 0)
+
     def must_wait(self, q: ModelQueue, m: ModelMessage, labels: tuple[str, ...]) -> bool:
         """Put the message into a line if a limit is used up or the consumer lacks a label; else take the points."""
         if set(m.flow.labels) - set(labels):
             self.wait_in(q, m, ("\1" + ",".join(sorted(m.flow.labels)), ""))
             return True
-        uses = list(m.flow.limits)
-        if "task_limits" in q.limits and m.message.name:
-            uses.append(LimitUse(f"task:{m.message.name}"))
+        uses = self.uses_of(q, m)
         for use in uses:
             opens = self.opens_at(use.name, use.key, use.points)
             if opens is not None:
@@ -111,7 +123,7 @@ class ModelFlow:
 
     def open_line(self, q: ModelQueue, line: tuple[str, str], most: int) -> bool:
         """Let up to `most` messages of the line go on; whether others wait in it."""
-        waiting = [m for m in q.in_states(MessageState.LIMITED) if m.line == line]
+        waiting = self.line_of(q, line)
         for m in waiting[:most]:
             m.state, m.line = MessageState.READY, None
         if len(waiting) > most:

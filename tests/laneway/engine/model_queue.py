@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 from typing import Any
 
@@ -77,6 +78,9 @@ class ModelMessage:
     line_score: int = 0
     slots: list[tuple[str, str, int]] = field(default_factory=list)
 
+    def copy(self) -> ModelMessage:
+        return replace(self, attempts=replace(self.attempts) if self.attempts else None, slots=list(self.slots))
+
     @property
     def started(self) -> int:
         return self.attempts.started if self.attempts else 0
@@ -126,6 +130,12 @@ class ModelQueue:
     tenants: dict[tuple[int, str], int] = field(default_factory=dict)
     delivered: dict[int, int] = field(default_factory=dict)
     has_tenants: bool = False
+
+    def copy(self) -> ModelQueue:
+        """A queue that can be changed without changing this one. It has no journal."""
+        parts = {part.name: copy(getattr(self, part.name)) for part in fields(self)}
+        messages = {id: m.copy() for id, m in self.messages.items()}
+        return ModelQueue(**parts | {"messages": messages, "journal": []})
 
     def write_event(self, kind: EventKind, m: ModelMessage, **fields: Any) -> None:
         if "journal" in self.limits:

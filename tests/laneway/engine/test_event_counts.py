@@ -6,7 +6,7 @@ import pytest
 
 from laneway.engine import Engine, Message, RoundRobin
 from laneway.engine import event_counts as module
-from laneway.engine.event_counts import OTHER, EventCounts
+from laneway.engine.event_counts import IF_KNOWN, OTHER, EventCounts
 from tests.fixtures.waiting import wait_until
 
 QUEUE, START = "crm", "0-0"
@@ -33,6 +33,14 @@ def test_further_labels_are_counted_together(counts: EventCounts, monkeypatch: p
     counts.add(QUEUE, {(name, "started"): 1 for name in ("d", "b")}, after="1-0", until="2-0")
 
     assert counts.read([QUEUE]) == [{("a", "started"): 1, ("b", "started"): 2, (OTHER, "started"): 4}]
+
+
+def test_a_label_that_the_caller_does_not_know_counts_if_the_queue_has_it(counts: EventCounts) -> None:
+    counts.add(QUEUE, {(IF_KNOWN + "a", "started"): 1}, after=START, until="1-0")
+    counts.add(QUEUE, {("a", "started"): 1}, after="1-0", until="2-0")
+    counts.add(QUEUE, {(IF_KNOWN + "a", "started"): 1, (IF_KNOWN + "b", "started"): 1}, after="2-0", until="3-0")
+
+    assert counts.read([QUEUE]) == [{(OTHER, "started"): 2, ("a", "started"): 2}]
 
 
 @pytest.mark.parametrize("field", ["counted", "labels", "started\0a"])

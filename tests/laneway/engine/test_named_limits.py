@@ -211,6 +211,18 @@ def test_what_waits_goes_on_by_priority_and_then_in_its_order(still: Engine) -> 
     assert fetch(still) == ["urgent", "a"]
 
 
+def test_a_message_that_needs_a_label_rings_for_consumers_with_it(still: Engine) -> None:
+    put(still, "a", flow=GPU)
+    own = RoundRobin({QUEUE: 1}, labels=("gpu",)).wakeups(still.keys)
+    key = still.keys.label_wakeup(QUEUE, "gpu")
+    assert own == {still.keys.wakeup(QUEUE): QUEUE, key: QUEUE}
+    assert still.fetch(RoundRobin({QUEUE: 1}), 10, idle_poll_ms=60_000).deliveries == []
+
+    assert still.runner.call("EXISTS", still.keys.wakeup(QUEUE)) == 0, "others would find nothing"
+    assert still.runner.call("ZCARD", key) == 1
+    assert 0 < still.runner.call("PTTL", key) <= 60_000, "nobody may ever have this label again"
+
+
 def test_only_a_consumer_with_its_labels_gets_a_message(still: Engine) -> None:
     put(still, "a", "b", flow=GPU)
     put(still, "eu", flow=Flow(labels=("gpu", "eu")))
@@ -292,3 +304,59 @@ def test_fields_that_cannot_work_are_refused(flow: Flow) -> None:
 def test_limits_that_cannot_work_are_refused(limit: NamedLimit) -> None:
     with pytest.raises(InvalidLimit):
         limit.fields()
+
+
+def test_a_message_that_waits_for_a_rate_is_told_when_its_turn_is(still: Engine) -> None:
+    still.set_named_limit("api", NamedLimit(rate=2, burst=1))
+    put(still, "a", "b", "c", "d")
+    put(still, "e", queue=OTHER)
+    assert fetch(still) == ["a"]
+    assert fetch(still, OTHER) == []
+    waits = {task: still.limit_waits(QUEUE, task) for task in "abcd"}
+
+    assert waits["a"] == []
+    assert [(waits[task][0].ahead, waits[task][0].opens_at) for task in "bcd"] == [
+        (0, (NOW_MS + 500) * 1000),
+        (2, (NOW_MS + 1_500) * 1000),  # one of its queue, and that of the other one
+        (3, (NOW_MS + 2_000) * 1000),
+    ]
+    assert still.named_limits(["api"])[0].opens_at == (NOW_MS + 500) * 1000
+    assert still.named_limits(["api"])[0].waiting_in == {QUEUE: 3, OTHER: 1}
+    move_to(still, 500)
+    assert fetch(still) == ["b"]
+    assert still.limit_waits(QUEUE, "c")[0].opens_at == (NOW_MS + 1_000) * 1000
+
+
+def test_a_message_is_told_who_has_the_points_of_each_of_its_limits(still: Engine) -> None:
+    still.set_named_limit("api", NamedLimit(max_running=3))
+    still.set_named_limit("each", NamedLimit(max_running=1))
+    both = Flow(limits=(LimitUse("api", points=2), LimitUse("each", "k")))
+    put(still, "a", queue=OTHER, flow=both)
+    assert fetch(still, OTHER) == ["a"]
+    put(still, "b", flow=both)
+    assert fetch(still) == []
+    first, second = still.limit_waits(QUEUE, "b")
+
+    assert (first.name, first.key, first.running, first.is_full, first.opens_at) == ("api", "", 2, True, 0)
+    assert [(holder.queue, holder.task_id, holder.lease_end) for holder in first.holders] == [
+        (OTHER, "a", NOW_MS + 60_000)
+    ]
+    assert (second.name, second.key, second.running, second.is_full) == ("each", "k", 1, True)
+    still.runner.call("DEL", still.keys.key(OTHER, "leased"))
+    assert still.limit_waits(QUEUE, "b")[0].holders == [], "a point without a lease has no holder"
+
+
+def test_a_blocked_limit_opens_after_the_block_with_its_burst(still: Engine) -> None:
+    still.set_named_limit("api", NamedLimit(rate=1, burst=2))
+    put(still, "a", "b", "c")
+    still.block_limit("api", 30)
+    assert fetch(still) == []
+
+    opens = [still.limit_waits(QUEUE, task)[0].opens_at for task in "abc"]
+    assert [each // 1000 - NOW_MS for each in opens] == [30_000, 30_000, 31_000]
+
+
+def test_the_limits_of_a_message_that_waits_for_labels_are_not_told(still: Engine) -> None:
+    put(still, "a", flow=GPU)
+    assert fetch(still) == []
+    assert still.limit_waits(QUEUE, "a") == still.limit_waits(QUEUE, "nothing") == []

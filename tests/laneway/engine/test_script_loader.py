@@ -64,11 +64,34 @@ def test_a_literal_code_would_be_noticed(literal: re.Pattern[str], line: str) ->
     assert literal.search(line)
 
 
-def test_a_script_gets_the_constants_that_it_uses_and_no_others() -> None:
-    first, second = make_script("example", "-- STATUS_STALE\nreturn { STATUS_DONE, EVENT_ACK }").text.splitlines()[:2]
-    assert (first, second) == ("local EVENT_ACK, STATUS_DONE = 'ack', 0", "-- STATUS_STALE")
+def test_a_script_gets_the_values_of_constants_but_not_in_comments() -> None:
+    script = make_script("example", "-- STATUS_STALE\nreturn { STATUS_DONE, EVENT_ACK, OTHER } -- EVENT_ACK")
+    assert script.text == "-- STATUS_STALE\nreturn { 0, 'ack', OTHER } -- EVENT_ACK"
+
+
+def test_a_constant_that_a_script_declares_is_a_value_too() -> None:
+    declared = "local LESS = SPAN / 2 -- half\nlocal LEAST = LESS + 1\nlocal OWN = { 1 }\nreturn LEAST, OWN"
+    assert make_script("example", declared).text == "\n\nlocal OWN = { 1 }\nreturn ((900000000000000 / 2) + 1), OWN"
+
+
+def functions_of(text: str) -> list[str]:
+    return re.findall(r"\blocal function (\w+)\(", text)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_script_declares_what_it_uses(name: str) -> None:
+    text = re.sub(r"--.*|'[^'\n]*'", "", load_scripts()[name].text)
+    declared = {*re.findall(r"\blocal ([A-Z][A-Z_]+) =", text), *re.findall(r"\bfor (?:\w+, )*([A-Z_]+) in", text)}
+    declared |= {
+        each for names in re.findall(r"\blocal ((?:[A-Z][A-Z_]+, )+[A-Z_]+) =", text) for each in names.split(", ")
+    }
+    assert set(re.findall(r"(?<!\.)\b[A-Z][A-Z_]+\b", text)) - declared <= {"KEYS", "ARGV"}
+    shared = {function for part, source in SOURCES.items() if "lib/" in part for function in functions_of(source)}
+    for function in sorted(shared):
+        used, made = re.search(rf"(?<!function )\b{function}\(", text), text.find(f"local function {function}(")
+        assert not used or 0 <= made < used.start(), function
 
 
 @pytest.mark.parametrize("name", RESULT_SCRIPTS)
 def test_the_scripts_of_the_results_get_their_codes(name: str) -> None:
-    assert load_script(name).text.startswith("local RESULT_")
+    assert "RESULT_" not in load_script(name).text

@@ -35,6 +35,7 @@ SAMPLES: dict[str, Any] = {
     "int | None": 7,
     "float": 2.5,
     "float | None": 2.5,
+    "tuple[tuple[str, str], ...]": (("cron", "wrong"),),
     "list[str]": ["field: wrong", "other: missing"],
     "bool": True,
     "Path": "somewhere",

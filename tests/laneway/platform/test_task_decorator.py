@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 CALLS = """
 from typing import assert_type
 
-from laneway import Context, Payload, task
+from laneway import Chunk, ChunkContext, Context, Payload, task
 from laneway.schemas.task import TaskHandle
 
 
@@ -44,6 +44,17 @@ def import_rows(ctx: Context, path: str, *, size: int = 100) -> None:
 def sweep(ctx: Context) -> None: ...
 
 
+@task(queue="thumbnails", chunk=Chunk(size=9, seconds=1), cost=2)
+def shrink(ctx: ChunkContext, payloads: list[Thumbnail]) -> list[dict[str, int] | Exception | None]:
+    return [{"width": payload.width} for payload in payloads]
+
+
+@task(chunk=Chunk(size=9, seconds=1))
+def forget(payloads: list[Thumbnail]) -> None: ...
+
+
+assert_type(shrink.submit(url="a"), TaskHandle)
+forget.submit_many([Thumbnail(url="a"), {"url": "b"}])
 assert_type(add.submit(1, y=2), TaskHandle)
 assert_type(add(1, y=2), dict[str, int])
 assert_type(add.submit_many([(1, 2), {"x": 1}], ids=["a", "b"]), list[TaskHandle])
@@ -74,11 +85,17 @@ make_thumbnail.submit("a")  # wrong
 show.submit_many([("a",)])  # wrong
 import_rows.submit("a", 3)  # wrong
 sweep.submit(1)  # wrong
+shrink.submit("a")  # wrong
+forget.submit([Thumbnail(url="a")])  # wrong
 
 
 @task  # wrong
 def returns_a_list(x: int) -> list[int]:
     return [x]
+
+
+@task(chunk=Chunk(size=9, seconds=1))  # wrong
+def takes_one(payload: Thumbnail) -> None: ...
 
 
 @task()  # wrong

@@ -11,6 +11,7 @@ import pytest
 from celery import _state
 from celery._state import get_current_app
 
+import laneway
 from laneway import Context, Payload, task
 from laneway.platform import clock
 from laneway.platform.current import current_platform, known_platform
@@ -65,6 +66,17 @@ def test_a_task_is_submitted_run_and_its_result_is_there(laneway_platform: TestP
 def test_the_next_test_finds_nothing_of_the_one_before(laneway_platform: TestPlatform) -> None:
     assert laneway_platform.run_until_idle() == []
     assert laneway_platform.platform.tasks.counts() == dict.fromkeys(laneway_platform.platform.tasks.counts(), 0)
+
+
+def test_a_batch_runs_to_its_callbacks(laneway_platform: TestPlatform, order: PlatformTask) -> None:
+    with laneway.batch(on_death=order, on_success=order) as draft:
+        draft.add(order, fails=1)  # pyright: ignore[reportArgumentType] - the fixture has no type of its own
+        draft.add(order)  # pyright: ignore[reportArgumentType]
+    laneway_platform.run_until_done()
+
+    view = laneway.Batch(draft.id).view()
+    assert (view.completed, view.died_at) == (2, None)
+    assert laneway_platform.status(f"batch:success:{draft.id}").status is TaskState.COMPLETED
 
 
 def test_retries_are_run_when_the_clock_has_reached_them(laneway_platform: TestPlatform, order: PlatformTask) -> None:

@@ -166,6 +166,13 @@ def test_what_a_submission_refuses_is_refused(thumbnail: PlatformTask, declare: 
         run(odd, reraise=True)
 
 
+def test_a_task_that_runs_alone_is_in_no_batch(declare: Declare) -> None:
+    def alone(ctx: Context) -> dict[str, bool]:
+        return {"in a batch": ctx.batch is not None}
+
+    assert run(declare(alone)).result == {"in a batch": False}
+
+
 def test_a_snooze_is_no_attempt_and_endless_ones_are_found(declare: Declare) -> None:
     times = 3
 

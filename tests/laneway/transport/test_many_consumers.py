@@ -14,8 +14,8 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.messaging import Consumer
 
-from laneway.engine import Engine, Limits, Message
-from laneway.transport.poller import QUEUES_PER_LISTENER
+from laneway.engine import Engine, Flow, Limits, Message
+from laneway.transport.poller import KEYS_PER_LISTENER
 from tests.fixtures.waiting import wait_until
 
 QUEUE = "work"
@@ -24,8 +24,8 @@ OPTIONS = {"poll_interval": 15}
 """So long that no consumer polls within a test. A lease is longer."""
 
 
-def work(task: str, *, eta_ms: int | None = None) -> Message:
-    return Message(task_id=task, name="x", body=b'{"n":1,"h":{"id":"%s"}}\0{}' % task.encode(), eta_ms=eta_ms)
+def work(task: str, **fields: Any) -> Message:
+    return Message(task_id=task, name="x", body=b'{"n":1,"h":{"id":"%s"}}\0{}' % task.encode(), **fields)
 
 
 class Received:
@@ -119,7 +119,7 @@ def test_few_of_40_idle_consumers_fetch_for_a_message_of_a_rate_limited_queue(cr
 
 
 def test_one_connection_consumes_more_queues_than_one_command_waits_for(engine_url: str, engine: Engine) -> None:
-    queues = [f"q{number}" for number in range(2 * QUEUES_PER_LISTENER + 100)]
+    queues = [f"q{number}" for number in range(2 * KEYS_PER_LISTENER + 100)]
     received = Received()
     with Connection(engine_url, transport="laneway:Transport", transport_options=OPTIONS) as connection:
         for queue in queues[::90]:
@@ -132,6 +132,24 @@ def test_one_connection_consumes_more_queues_than_one_command_waits_for(engine_u
             engine.put(queue, work(queue))
             drain_until(connection, lambda queue=queue: queue in received.at)
         assert fetches(engine) <= 5 * len(queues[::275])
+
+
+def test_a_message_that_needs_a_label_wakes_the_consumer_that_has_it(engine_url: str, engine: Engine) -> None:
+    received, options = Received(), OPTIONS | {"labels": ("gpu", "odd}label")}
+    with (
+        Connection(engine_url, transport="laneway:Transport", transport_options=OPTIONS) as plain,
+        Connection(engine_url, transport="laneway:Transport", transport_options=options) as labelled,
+    ):
+        consume(plain, [QUEUE], Received())
+        drain_until(plain, lambda: blocked_clients(engine) == 1)
+        consume(labelled, [QUEUE], received)
+        drain_until(labelled, lambda: blocked_clients(engine) == 2)
+        for label in options["labels"]:
+            put_at = time.time()
+            engine.put(QUEUE, work(label, flow=Flow(labels=(label,))))
+            drain_until(plain, lambda: engine.stats([QUEUE])[0].ready == 0)  # it was woken, and cannot run it
+            drain_until(labelled, lambda label=label: label in received.at)
+            assert received.at[label] - put_at < OPTIONS["poll_interval"] / 2
 
 
 def drain_until(connection: Connection, done: Any) -> None:

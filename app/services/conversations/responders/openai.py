@@ -38,7 +38,7 @@ from app.services.conversations.responders.endpoint_http import (
 from app.services.conversations.responders.thoughts import without_thoughts
 from laneway.platform import clock
 from laneway.platform.errors import PlatformError, UpstreamError, UpstreamRefused
-from laneway.platform.webhooks.egress import retry_after
+from laneway.platform.retry_after import retry_after
 
 OFFICIAL_URL = "https://api.openai.com/v1"
 SERVICE = "The model endpoint"

@@ -22,6 +22,7 @@ from app.services.leads.crm.base import SERVICE, CrmConflict, CrmLead, CrmMissin
 from app.services.leads.crm.mapping import filled, mapped, value_at
 from laneway.platform import clock
 from laneway.platform.errors import PlatformError, UpstreamError
+from laneway.platform.retry_after import retry_after
 from laneway.platform.webhooks import egress
 from laneway.platform.webhooks.address_rules import AllowPrivate
 
@@ -137,7 +138,7 @@ class RestCrm:
         if response.status == CONFLICT:
             return CrmConflict(excerpt or "without a reason")
         if response.status in RETRYABLE_STATUSES or response.status >= 500:
-            delay = egress.retry_after(response.headers.get("retry-after"), at=clock.now())
+            delay = retry_after(response.headers.get("retry-after"), at=clock.now())
             return UpstreamError(SERVICE, reason, delay)
         hint = _HINTS.get(response.status)
         if setting and response.status not in (401, 403):

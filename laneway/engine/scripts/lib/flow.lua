@@ -7,13 +7,9 @@ local MOST_LINES = 20 -- that a fetch looks at
 local TENANT_STEP = 100 -- by so much divided by its weight a tenant's next message comes later
 local HOUR_TICKS = 3600000000 / TICK_US
 
-local function length_prefixed(text) return string.char(#text) .. text end
-
-local function members_with(prefix, key, limit)
-  return call('ZRANGEBYLEX', key, '[' .. prefix, '(' .. prefix .. '\2', 'LIMIT', 0, limit)
+local function flow_key(q, part, name)
+  return string.match(q.prefix, '^[^{]*') .. 'limit:' .. part .. ':' .. name
 end
-
-local function flow_key(q, part, name) return q.root .. part .. ':' .. name end
 
 -- The flow of a message (flow_fields.py): a table, empty when there are none or they cannot be read.
 local function flow_of(m)
@@ -23,12 +19,6 @@ local function flow_of(m)
     m.decoded = readable and type(fields) == 'table' and fields or {}
   end
   return m.decoded
-end
-
--- The score of a message in `ready`: that of its record, or with the rank that its tenant or its deadline gives it.
-local function ready_score(q, m)
-  local rank = q.has_ranks and tonumber(call('HGET', q.ranks, m.id) or nil)
-  return rank and m.score - m.score % SPAN + rank or m.score
 end
 
 local function tenant_clock(priority) return '\0' .. priority end
@@ -259,17 +249,4 @@ local function free_slots(q, id)
     for point = 1, points do call('ZREM', flow_key(q, 'running', name), running_member(q, key, id, point)) end
     open_lines_of(q, name, key, points)
   end
-end
-
--- Ends the lease of a message, which goes on to another state.
-local function end_lease(q, id)
-  call('ZREM', q.leased, id)
-  free_slots(q, id)
-end
-
--- Deletes what the queue keeps of a message for limits and places.
-local function leave_flow(q, id)
-  if q.has_ranks then call('HDEL', q.ranks, id) end
-  leave_line(q, id)
-  free_slots(q, id)
 end

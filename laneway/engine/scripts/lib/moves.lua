@@ -1,62 +1,24 @@
 -- How messages move between states. Every script that moves a message calls these functions.
 
--- `held` and `tasks` are ordered by their members' bytes: length byte, ordering key or task id, order byte ('\0' for a
--- continuation of the head's task, else '\1'), sequence, id.
-local function held_member(m, front)
-  return length_prefixed(m.key) .. (front and '\0' or '\1') .. struct.pack('>d', m.score % SPAN) .. m.id
+-- Gives back what a leased message occupies, and takes a message out of the line in which it waits. Most queues have
+-- neither.
+local function leave_gates(q, id)
+  if not (q.has_lines or q.has_slots) then return end
+  -- uses: flow
+  leave_line(q, id)
+  free_slots(q, id)
 end
 
-local function task_member(m)
-  return length_prefixed(m.task) .. '\1' .. struct.pack('>d', m.score % SPAN) .. m.id
+-- Ends the lease of a message, which goes on to another state.
+local function end_lease(q, id)
+  call('ZREM', q.leased, id)
+  leave_gates(q, id)
 end
 
--- Whether a message waits behind the head of its ordering key.
-local function is_held(q, m)
-  if not m.key then return false end
-  return call('ZSCORE', q.held, held_member(m, false)) or call('ZSCORE', q.held, held_member(m, true))
-end
-
--- The ids of the task's messages, without `except`, at most BATCH.
-local function messages_of_task(q, task, except)
-  local ids = {}
-  if task ~= except and call('HEXISTS', q.messages, task) == 1 then ids[1] = task end
-  if call('EXISTS', q.tasks) == 1 then
-    for _, member in ipairs(members_with(length_prefixed(task), q.tasks, BATCH)) do
-      local id = id_of_member(member)
-      if id ~= except then ids[#ids + 1] = id end
-    end
-  end
-  return ids
-end
-
--- Makes a message ready, or schedules it when `due` is in the future. The message must be the head of its ordering key,
--- or have no key.
-local function enqueue(q, m, due, now)
-  if due and due > now then
-    call('ZADD', q.scheduled, due, m.id)
-    if call('ZRANK', q.scheduled, m.id) == 0 then wake_consumer(q) end
-  else
-    call('ZADD', q.ready, ready_score(q, m), m.id)
-    wake_consumer(q)
-  end
-end
-
--- Adds a new or requeued message: held behind the head of its key if there is a head, else ready or scheduled.
-local function hold_or_enqueue(q, m, now, continues)
-  if m.key then
-    local head = call('HGET', q.heads, m.key)
-    if head then
-      local front = false
-      if continues then
-        local other = load(q, head)
-        front = other and other.task == m.task
-      end
-      call('ZADD', q.held, 0, held_member(m, front))
-      return
-    end
-    call('HSET', q.heads, m.key, m.id)
-  end
-  enqueue(q, m, m.eta, now)
+-- Deletes what the queue keeps of a message for limits and places.
+local function leave_flow(q, id)
+  if q.has_ranks then call('HDEL', q.ranks, id) end
+  leave_gates(q, id)
 end
 
 -- Takes a message that only a newer version can read out of the states in which it would be delivered. It keeps all
@@ -69,8 +31,7 @@ local function set_aside(q, id, record)
     local deliveries, flags, score = unpack_delivery(value)
     call('HSET', q.deliveries, id, pack_delivery(deliveries, flags, score, '')) -- nobody holds a lease on it
   end
-  leave_line(q, id)
-  free_slots(q, id)
+  leave_gates(q, id)
   if call('ZADD', q.set_aside, format, id) == 0 then return end
   count(q, 'newer', 1)
   redis.log(redis.LOG_WARNING, 'laneway: a newer version wrote a message of ' .. q.messages .. '; it is set aside')
@@ -104,52 +65,6 @@ local function leave_key(q, m, now)
   until head
   call('HSET', q.heads, m.key, head.id)
   enqueue(q, head, head.eta, now)
-end
-
--- The task that holds a uniqueness key now; false when there is none.
-local function unique_holder(q, unique, now)
-  local task = call('HGET', q.unique, unique)
-  local ends_at = task and call('ZSCORE', q.unique_until, unique)
-  if ends_at and tonumber(ends_at) <= now then return false end
-  return task
-end
-
-local function hold_unique(q, m, now)
-  call('HSET', q.unique, m.unique, m.task)
-  if m.ttl > 0 then call('ZADD', q.unique_until, now + m.ttl, m.unique)
-  else call('ZREM', q.unique_until, m.unique) end
-end
-
--- Releases uniqueness keys whose time is over, at most BATCH.
-local function release_expired_unique(q, now)
-  local expired = call('ZRANGEBYSCORE', q.unique_until, '-inf', now, 'LIMIT', 0, BATCH)
-  if #expired == 0 then return end
-  call('HDEL', q.unique, unpack(expired))
-  call('ZREM', q.unique_until, unpack(expired))
-end
-
-local function release_unique(q, m)
-  if call('HGET', q.unique, m.unique) ~= m.task then return end
-  call('HDEL', q.unique, m.unique)
-  call('ZREM', q.unique_until, m.unique)
-end
-
--- Releases the uniqueness key of a message that ended, unless another live message of its task has the same key.
-local function release_unique_if_last(q, m)
-  if not m.unique or m.mode == UNIQUE_FOR_TIME then return end
-  for _, id in ipairs(messages_of_task(q, m.task, m.id)) do
-    local other = load(q, id)
-    local shares = other and other.unique == m.unique and other.mode ~= UNIQUE_FOR_TIME
-    if shares and not call('ZSCORE', q.dead, id) then return end
-  end
-  release_unique(q, m)
-end
-
-local function delete_attempts(q, ...)
-  if not has_attempts(q) then return end
-  call('HDEL', q.attempts, ...)
-  call('HDEL', q.ack_actions, ...)
-  call('HDEL', q.handed_on, ...)
 end
 
 -- Takes messages whose records are missing or cannot be read out of every state, and counts them. Somebody else deleted
@@ -230,7 +145,7 @@ end
 
 -- Makes a leased message a dead letter.
 local function bury(q, m, deliveries, reason, error, now)
-  if journal_limit(q) then
+  if q.most_unread then
     local started, record = attempts_of(q, m.id), call('HGET', q.messages, m.id)
     local kept = record and journal_record(record, m.flags, m.name_at) or ''
     write_event(q, EVENT_BURY, m.task, 'm', m.id, 'n', started, 'x', reason, 'y', error, 'r', kept)
@@ -247,14 +162,6 @@ local function bury(q, m, deliveries, reason, error, now)
   count(q, 'buried', 1)
   trim_dead_letters(q, now)
   wake_consumer(q)
-end
-
--- Ends the running attempt of a message, if it has one, as lost: nobody has recorded an ack action.
-local function lose_attempt(q, m, reason)
-  local started, running, call_id = attempts_of(q, m.id)
-  if not running then return end
-  set_attempts(q, m.id, started, false, call_id)
-  write_event(q, EVENT_LOST, m.task, 'm', m.id, 'n', started, 'x', reason)
 end
 
 -- Deletes a leased message that was acked or cancelled.
@@ -303,29 +210,6 @@ end
 
 local function max_deliveries(q, m)
   return m.limit or tonumber(call('HGET', q.limits, 'max_deliveries') or DEFAULT_MAX_DELIVERIES)
-end
-
--- Calls `act(id, deliveries, flags, score, token)` for each lease in ARGV[first], ARGV[first + 1], ... (id, token, id,
--- token, ...) that is still held with its token. `act` returns the lease's code.
--- Returns one code (replies.LeaseStatus) per lease.
-local function for_each_lease(q, first, act)
-  local ids, codes, seen = {}, {}, {}
-  for index = first, #ARGV, 2 do ids[#ids + 1] = ARGV[index] end
-  if #ids == 0 then return codes end
-  local values = call('HMGET', q.deliveries, unpack(ids))
-  for index, id in ipairs(ids) do
-    local value = values[index]
-    if not value or seen[id] then codes[index] = STATUS_UNKNOWN
-    else
-      local deliveries, flags, score, token = unpack_delivery(value)
-      if token == '' or token ~= ARGV[first + index * 2 - 1] then codes[index] = STATUS_STALE
-      else
-        seen[id] = true
-        codes[index] = act(id, deliveries, flags, score, token)
-      end
-    end
-  end
-  return codes
 end
 
 -- Queues at most `most` messages again that an older version has set aside and that this version can read. Returns

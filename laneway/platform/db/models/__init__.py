@@ -3,6 +3,7 @@
 from laneway.platform.db.models.access import AccessToken, PersonSession
 from laneway.platform.db.models.audit_log import AuditLogEntry, AuditLogHead
 from laneway.platform.db.models.base import Base, Id, UtcDateTime
+from laneway.platform.db.models.batches import BatchCallback, BatchCheck, TaskBatch
 from laneway.platform.db.models.bulk import BulkAction, BulkActionTask
 from laneway.platform.db.models.installation import Installation
 from laneway.platform.db.models.outbound_destinations import OutboundDestination
@@ -32,6 +33,8 @@ __all__ = [
     "AuditLogEntry",
     "AuditLogHead",
     "Base",
+    "BatchCallback",
+    "BatchCheck",
     "BulkAction",
     "BulkActionTask",
     "EventMark",
@@ -53,6 +56,7 @@ __all__ = [
     "SubmissionSlot",
     "SupersededTask",
     "TaskAttempt",
+    "TaskBatch",
     "TaskEvent",
     "TaskRun",
     "TaskSignal",

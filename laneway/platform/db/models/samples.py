@@ -33,3 +33,5 @@ class QueueSample(Base):
     completed: Mapped[int]
     failed: Mapped[int]
     """Tasks that failed for good within the minute, dead letters included."""
+    canary_ms: Mapped[int | None]
+    """How long the last canary took to its end, or how long one has not ended; None: there is none."""

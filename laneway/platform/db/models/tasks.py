@@ -37,9 +37,20 @@ class TaskRun(Base):
         ),
         Index(
             "ix_task_runs_held",
+            "state",
             "due_at",
             sqlite_where=text("state = 'scheduled' AND published_at IS NULL"),
             postgresql_where=text("state = 'scheduled' AND published_at IS NULL"),
+        ),
+        *(
+            Index(
+                f"ix_task_runs_batch_{column}",
+                "batch_id",
+                column,
+                sqlite_where=text("batch_id IS NOT NULL"),
+                postgresql_where=text("batch_id IS NOT NULL"),
+            )
+            for column in ("state", "seq")
         ),
     )
 
@@ -83,6 +94,8 @@ class TaskRun(Base):
     finished_at: Mapped[datetime | None]
     trashed_at: Mapped[datetime | None]
     """When a dead letter was discarded. It can be restored until retention deletes it."""
+    batch_id: Mapped[str | None] = mapped_column(String(155))
+    """The batch of which it is a task."""
 
 
 class TaskTag(Base):

@@ -43,6 +43,7 @@ class TaskOfEvent:
     queue: str
     tags: list[str]
     workflow: str | None
+    batch: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class EventFilter:
     name: str | None = None
     tag: str | None = None
     workflow: str | None = None
+    batch: str | None = None
     kinds: tuple[str, ...] = ()
     without_names: frozenset[str] = frozenset()
     """Names of tasks whose events are left out."""
@@ -75,6 +77,7 @@ class EventFilter:
             and task.name not in self.without_names
             and (self.tag is None or self.tag in task.tags)
             and (self.workflow is None or task.workflow == self.workflow)
+            and (self.batch is None or task.batch == self.batch)
             and covers(self.caller, event.task_id, name=task.name, queue=task.queue)
         )
 
@@ -92,6 +95,8 @@ class EventFilter:
             clauses.append(select(TaskTag).where(TaskTag.task_id == TaskRun.id, TaskTag.tag == self.tag).exists())
         if self.workflow is not None:
             clauses.append(TaskRun.id.in_(select(WorkflowStepRun.task_id).where(_of_run(self.workflow))))
+        if self.batch is not None:
+            clauses.append(TaskRun.batch_id == self.batch)
         return clauses
 
 
@@ -110,15 +115,15 @@ def page(
     """The events after one id and up to another, oldest first. Without `which`: all."""
     workflow = select(WorkflowStepRun.run_id).where(WorkflowStepRun.task_id == TaskRun.id).limit(1).scalar_subquery()
     statement = (
-        select(TaskEvent, TaskRun.name, TaskRun.queue, TaskRun.tags, workflow)
+        select(TaskEvent, TaskRun.name, TaskRun.queue, TaskRun.tags, workflow, TaskRun.batch_id)
         .join(TaskRun, TaskRun.id == TaskEvent.task_id)
         .where(TaskEvent.seq > after, TaskEvent.seq <= until, *(which.clauses() if which else ()))
         .order_by(TaskEvent.seq)
         .limit(limit)
     )
     return [
-        (event, TaskOfEvent(name, queue, tags or [], run))
-        for event, name, queue, tags, run in session.execute(statement)
+        (event, TaskOfEvent(name, queue, tags or [], run, batch))
+        for event, name, queue, tags, run, batch in session.execute(statement)
     ]
 
 

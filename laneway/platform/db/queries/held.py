@@ -15,7 +15,11 @@ from laneway.platform.db.models import TaskRun
 from laneway.schemas.task import TaskState
 
 HELD: Final = and_(TaskRun.state == literal_column("'scheduled'"), TaskRun.published_at.is_(None))
-"""The condition of the partial index `ix_task_runs_held`, word for word: with a parameter it would not be used."""
+"""The condition of the partial index `ix_task_runs_held`, word for word: with a parameter it would not be used.
+
+The index begins with the state, which is always the same: otherwise SQLite would take the index of all states, and
+read each scheduled task that the broker has.
+"""
 
 
 def is_held(run: TaskRun) -> bool:

@@ -107,6 +107,17 @@ def series(session: Session, period: Period, *, bucket: int) -> Sequence[tuple[i
     return [cast("Any", tuple(int(value) for value in row)) for row in session.execute(statement)]
 
 
+def canary_series(session: Session, period: Period, *, bucket: int) -> list[tuple[str, int, int]]:
+    """The queue, the start of a bucket of so many seconds (seconds since 1970), and the slowest canary in it (ms)."""
+    start = func.floor(Microseconds(QueueSample.minute) / 1_000_000 / bucket) * bucket
+    statement = (
+        select(QueueSample.queue, start, func.max(QueueSample.canary_ms))
+        .where(within(QueueSample.minute, period), QueueSample.canary_ms.is_not(None))
+        .group_by(QueueSample.queue, start)
+    )
+    return [(queue, int(at), slowest) for queue, at, slowest in session.execute(statement) if slowest is not None]
+
+
 def delete_samples(session: Session, *, before: datetime, limit: int) -> int:
     """Delete samples of minutes before `before`."""
     return delete_batch(session, QueueSample.id, QueueSample.minute < before, limit)

@@ -24,7 +24,7 @@ from laneway.platform.db.models import (
     Worker,
     WorkflowRun,
 )
-from laneway.platform.db.queries.event_marks import note_deletion
+from laneway.platform.db.queries.deletions import note_deletion
 from laneway.platform.db.queries.outbound_webhooks import DISABLED, OPERATOR
 from laneway.schemas.task import FINISHED, TaskState
 from laneway.schemas.workflow_run import RUN_OVER

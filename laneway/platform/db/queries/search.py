@@ -13,7 +13,7 @@ from laneway.platform import clock
 from laneway.platform.access.bounds import tenant_prefix
 from laneway.platform.access.caller import Caller, current_caller
 from laneway.platform.db.models import TaskRun, TaskTag
-from laneway.platform.db.queries.event_marks import note_deletion
+from laneway.platform.db.queries.deletions import note_deletion
 from laneway.platform.library_schedules import CANARY
 from laneway.platform.registry import registry
 from laneway.schemas.task import TaskState
@@ -35,6 +35,7 @@ class Filter:
     queues: tuple[str, ...] = ()
     key: str | None = None
     tag: str | None = None
+    batch: str | None = None
     group: str | None = None
     error: str | None = None
     text: str | None = None
@@ -57,6 +58,7 @@ class Filter:
         for column, value in (
             (TaskRun.queue, self.queue),
             (TaskRun.key, self.key),
+            (TaskRun.batch_id, self.batch),
             (TaskRun.error_group, self.group),
         ):
             if value is not None:

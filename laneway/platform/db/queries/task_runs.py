@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_dict
 
 from laneway.platform.db.models import TaskAttempt, TaskRun
+from laneway.platform.db.queries import batches
 from laneway.platform.db.queries.held import HELD
 from laneway.platform.errors import UnknownTask
 from laneway.schemas.task import SENT, UNFINISHED, WAITING, TaskState
@@ -122,14 +123,16 @@ def request_cancel(session: Session, id: str) -> bool:
     return _move(session, id, TaskState.PROCESSING, cancel_requested=True)
 
 
-def restart(run: TaskRun, *, sent_at: datetime | None) -> None:
+def restart(session: Session, run: TaskRun, *, sent_at: datetime | None) -> None:
     """Reset a finished task to pending. The numbers of its attempts continue; its retries are counted from 0 again."""
+    batches.add_checks(session, [run], ended=False)
     for name, value in _restarted(run, sent_at=sent_at).items():
         setattr(run, name, value)
 
 
 def restart_many(session: Session, runs: Sequence[TaskRun], *, state: TaskState, sent_at: datetime | None) -> None:
     """As `restart`, for rows that this transaction has locked, with this state. The objects leave the session."""
+    batches.add_checks(session, runs, ended=False)
     common = {"attempts_before": TaskRun.attempts_before + TaskRun.attempts, "result": null()}
     values = _RESTARTED | {"state": state, "published_at": sent_at} | common
     for run in runs:

@@ -10,11 +10,13 @@ import pytest
 from laneway.platform.db.models import (
     Alert,
     Base,
+    BatchCallback,
     MergedSubmission,
     OutboundAttempt,
     OutboundDelivery,
     PersonSession,
     TaskAttempt,
+    TaskBatch,
     TaskStep,
     WorkflowRun,
     WorkflowSignal,
@@ -80,6 +82,15 @@ def workflow(name: str, part: Base | None = None, *, error: str | None = None) -
     return [run] if part is None else [run, part]
 
 
+def batch(name: str, part: Base | None = None, *, description: str = "") -> list[Base]:
+    made = TaskBatch(id=name, description=description, fingerprint="", created_by="", created_at=NOW)
+    return [made] if part is None else [made, part]
+
+
+def callback(name: str, mail: str) -> list[Base]:
+    return batch(name, BatchCallback(batch_id=name, event="death", name="n", payload={"to": mail}, row={}))
+
+
 def signal(name: str, mail: str) -> list[Base]:
     return workflow(name, WorkflowSignal(run_id=name, name="n", key="k", data={"by": mail}, received_at=NOW))
 
@@ -100,6 +111,8 @@ def output(name: str, mail: str) -> list[Base]:
         (merged, "tasks"),
         (answer, "outbound_webhooks"),
         (lambda name, mail: delivery(name, error=f"no {mail}"), "outbound_webhooks"),
+        (callback, "batches"),
+        (lambda name, mail: batch(name, description=f"for {mail}"), "batches"),
         (signal, "workflows"),
         (output, "workflows"),
         (lambda name, mail: workflow(name, error=f"no {mail}"), "workflows"),

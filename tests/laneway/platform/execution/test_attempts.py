@@ -162,7 +162,7 @@ def losing_the_first_reply(call: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_a_lost_reply_starts_no_second_attempt(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     id = platform.chore()
-    monkeypatch.setattr(Engine, "start_attempt", losing_the_first_reply(Engine.start_attempt))
+    monkeypatch.setattr(Engine, "start_attempts", losing_the_first_reply(Engine.start_attempts))
 
     attempt = platform.start("maintenance")
 
@@ -174,7 +174,7 @@ def test_a_lost_reply_starts_no_second_attempt(platform: Platform, monkeypatch: 
 def test_a_lost_reply_does_not_change_the_outcome(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     id = platform.chore()
     attempt = platform.start("maintenance")
-    monkeypatch.setattr(Engine, "finish_attempt", losing_the_first_reply(Engine.finish_attempt))
+    monkeypatch.setattr(Engine, "finish_attempts", losing_the_first_reply(Engine.finish_attempts))
 
     assert platform.end(attempt, AWAY)
 

@@ -66,6 +66,27 @@ def test_the_watchdog_checks_every_second_and_more_often_with_short_leases(
     assert (watchdog._every, watchdog._grace) == (every, 7)  # pyright: ignore[reportPrivateUsage]
 
 
+def test_one_of_several_tasks_of_a_thread_is_marked_and_never_interrupted(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = recorded_checks(monkeypatch)
+    cancelled, lost, other = (chore(platform) for _ in range(3))
+    platform.tasks.cancel(cancelled.task_id)
+    assert lost.lease is not None
+    platform.engine.release([platform.deliveries[lost.task_id]])
+    watchdog = watchdog_on(platform, grace=0.1)
+    with (
+        watchdog.watch(cancelled, interrupt=False),
+        watchdog.watch(lost, interrupt=False),
+        watchdog.watch(other, interrupt=False),
+    ):
+        wait_until(lambda: cancelled.cancel_requested and lost.cancel_requested, seconds=SOON)
+        seen = len(checks)
+        wait_until(lambda: len(checks) > seen + 4, seconds=SOON)  # the grace period is over
+    assert [each.interrupted for each in (cancelled, lost, other)] == [False] * 3
+    assert not other.cancel_requested
+
+
 def test_a_cancelled_task_is_marked_at_once_and_interrupted_after_the_grace_period(platform: Platform) -> None:
     run = chore(platform)
     platform.tasks.cancel(run.task_id)

@@ -15,6 +15,8 @@ from celery import chain, chord, group
 
 from app.services.container import Services
 from laneway import Context, task
+from laneway.platform.batches.batches import NewBatch
+from laneway.platform.batches.callbacks import callback_id
 from laneway.platform.celery_app import load_tasks
 from laneway.platform.db.models import TaskStep
 from laneway.platform.db.session import Database
@@ -26,6 +28,9 @@ from laneway.platform.history.task_views import describe_event
 from laneway.platform.operations.reencryption import Amounts, Reencryption
 from laneway.platform.registry import registry
 from laneway.platform.sealing import SEALED, KeysMissing, is_sealed, opened
+from laneway.platform.submission.submit_options import SubmitOptions
+from laneway.platform.submission.transaction import Submission
+from laneway.schemas.choices import BatchEvent
 from laneway.schemas.feed import chunks_of
 from laneway.schemas.payload import Payload
 from laneway.schemas.task import TaskState
@@ -283,6 +288,23 @@ def test_stored_values_are_encrypted_again_with_the_new_key(sealed: Sealed, monk
     assert sealed.platform.row(waiting).state == TaskState.COMPLETED
     assert opened(chained.result)["answer"] == PLANTED
     assert work.uses(older).messages == 0
+
+
+def test_a_callback_of_a_batch_is_encrypted_until_it_runs(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches, note = sealed.services.batches, Submission("sealed_note", {"text": PLANTED}, SubmitOptions())
+    new = NewBatch(id="b", tasks=[note], callbacks={BatchEvent.SUCCESS: note})
+    batches.create(new)
+    sealed.check_nothing_is_readable()
+    older = rotate(sealed, monkeypatch)
+    reencryption(sealed).run()
+    assert reencryption(sealed).uses(older).rows == 0
+    assert not batches.create(new).created, "its digest was made with the older key"
+    sealed.run()
+    sealed.platform.tasks.outbox.relay()
+    sealed.run()
+
+    assert opened(sealed.platform.row(callback_id("b", BatchEvent.SUCCESS)).result)["answer"] == PLANTED
+    sealed.check_nothing_is_readable()
 
 
 def test_a_worker_without_the_key_hands_the_message_on(sealed: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:

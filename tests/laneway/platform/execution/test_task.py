@@ -139,15 +139,15 @@ def test_a_task_runs_again_when_the_broker_did_not_take_its_outcome_in_time(
 ) -> None:
     """The attempt counts as lost. Its message keeps its position."""
     first, second = platform.message(), platform.message()
-    finish_attempt = Engine.finish_attempt
+    finish_attempt = Engine.finish_attempts
 
     def unreachable(*_: Any, **__: Any) -> Any:
         raise ServerLost("away")
 
-    monkeypatch.setattr(Engine, "finish_attempt", unreachable)
+    monkeypatch.setattr(Engine, "finish_attempts", unreachable)
     monkeypatch.setattr(attempts, "monotonic", partial(next, count(0, 100)))  # gives up after a few tries
     assert runner.deliver_next() == first
-    monkeypatch.setattr(Engine, "finish_attempt", finish_attempt)
+    monkeypatch.setattr(Engine, "finish_attempts", finish_attempt)
 
     assert platform.places() == {first: MessageState.READY, second: MessageState.HELD}
     row = platform.row(first)
@@ -162,15 +162,15 @@ def test_an_attempt_that_cannot_start_does_not_count_and_its_message_keeps_its_p
     runner: TaskRunner, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = platform.message(), platform.message()
-    start_attempt = Engine.start_attempt
+    start_attempt = Engine.start_attempts
 
     def unreachable(*_: Any, **__: Any) -> Any:
         raise ServerLost("away")
 
-    monkeypatch.setattr(Engine, "start_attempt", unreachable)
+    monkeypatch.setattr(Engine, "start_attempts", unreachable)
     monkeypatch.setattr(attempts, "monotonic", partial(next, count(0, 100)))  # gives up after a few tries
     assert runner.deliver_next() == first
-    monkeypatch.setattr(Engine, "start_attempt", start_attempt)
+    monkeypatch.setattr(Engine, "start_attempts", start_attempt)
 
     assert (runner.ran, platform.places()) == ([], {first: MessageState.READY, second: MessageState.HELD})
     assert platform.state(first) == TaskState.PENDING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,12 @@ from app.services.container import Services
 from laneway import Limit
 from laneway.engine import LimitUse
 from laneway.platform import clock
+from laneway.platform.access.caller import Caller, acting_as
+from laneway.platform.access.scopes import Scope
+from laneway.platform.db.queries import task_runs
 from laneway.platform.db.queries.audit_log import AuditLogFilter
 from laneway.platform.errors import InvalidPayload, Unsendable, Unsupported
+from laneway.platform.execution.outcomes import Completed
 from laneway.platform.flow.named_limits import NoSuchLimit, declared_limits
 from laneway.platform.flow.task_flow import BadLimit, FlowOptions, TaskFlow, flow_of, stored_flow
 from laneway.platform.registry import registry
@@ -232,3 +237,54 @@ def test_without_the_engine_a_task_with_limits_is_refused(
             submit(services)
         with pytest.raises(Unsupported, match="does not support limits of tasks"):
             services.named_limits.put("hooks", NamedLimitRequest(rate=1))
+
+
+def test_a_task_is_told_when_the_rate_of_its_limit_lets_it_through(
+    services: Services, platform: Platform, declare: Declare
+) -> None:
+    declare(limits=(Limit("hooks", rate=1, per=60),))
+    services.broker.prepare()
+    ids = [submit(services) for _ in range(3)]
+    assert [platform.fetch(QUEUE) is not None for _ in range(2)] == [True, False]
+    why = services.tasks.why(ids[2])
+    cause = why.causes[0]
+
+    assert cause.detail == "It lets one point in 60 s through; about 1 task goes before it"
+    assert cause.until is not None and 110 < (cause.until - clock.now()).total_seconds() <= 120
+    assert cause.text == services.tasks.status(ids[2]).waiting_for
+    assert why.forecast is None or why.forecast.starts_p50 >= cause.until
+    assert services.named_limits.of("hooks").opens_at is not None
+    services.block_limit("hooks", 3600, key="")
+    cause = services.tasks.why(ids[2]).causes[0]
+    assert cause.detail is not None and cause.detail.startswith("A service has asked to wait: ")
+    assert cause.until is not None and 3590 < (cause.until - clock.now()).total_seconds() <= 3661
+
+
+def test_a_task_is_told_who_has_its_limit_and_how_long_they_probably_run(
+    services: Services, platform: Platform, declare: Declare
+) -> None:
+    declare(limits=(Limit("hooks", max_running=1), Limit("other", max_running=1)))
+    services.broker.prepare()
+    ids = [submit(services) for _ in range(3)]
+    attempt = platform.start(QUEUE, worker="w7")
+    assert platform.fetch(QUEUE) is None
+    first, second = services.tasks.why(ids[2]).causes[:2]
+
+    assert (first.until, first.expected) == (None, None), "nobody knows how long such a task runs"
+    assert first.detail == "Running tasks have 1 of its 1 points; about 1 task goes before it"
+    (holder,) = first.holders
+    assert (holder.task_id, holder.name, holder.queue, holder.worker) == (ids[0], TASK, QUEUE, "w7")
+    assert holder.since is not None and 0 < (holder.lease_until - clock.now()).total_seconds() < 60
+    assert second.text == "the limit 'other': it is used up"
+
+    platform.end(attempt, Completed({}))
+    platform.recorder.catch_up()
+    with services.database.transaction() as session:  # it ran for 100 s
+        run = task_runs.get(session, ids[0])
+        run.started_at = clock.now() - timedelta(seconds=100)
+    platform.start(QUEUE)
+    cause = services.tasks.why(ids[2]).causes[0]
+    assert cause.expected is not None and 95 < (cause.expected - clock.now()).total_seconds() <= 101
+    bound = Caller(kind="token", name="t", scopes=frozenset({Scope.READ}), queues=frozenset({QUEUE}))
+    with acting_as(bound):
+        assert services.tasks.why(ids[2]).causes[0].holders == [], "they may be of others"

@@ -15,6 +15,7 @@ from laneway.engine import Engine, Event, EventKind
 from laneway.engine.event_counts import OTHER, EventCounts
 from laneway.platform.db.models import TaskAttempt, TaskRun
 from laneway.platform.execution.outcomes import Raised, Snoozed
+from laneway.platform.history import event_counter
 from laneway.platform.history import journal_recorder as recorder_module
 from laneway.platform.history.event_counter import BOUNDS, MORE, EventCounter
 from laneway.platform.history.journal_recorder import JournalRecorder
@@ -160,6 +161,21 @@ def test_unknown_names_are_counted_together(platform: Platform) -> None:
 
     assert counted(platform, label=OTHER) == {"enqueued": 3}
     assert {label for label, _ in EventCounts(platform.engine).read([QUEUE])[0]} == {OTHER}
+
+
+def test_a_recorder_that_does_not_know_the_task_counts_under_its_name(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API of an earlier version records, too."""
+    platform.chore()
+    platform.recorder.catch_up()
+    platform.work(QUEUE)
+    monkeypatch.setattr(event_counter, "registry", {})
+
+    platform.recorder.catch_up()
+
+    assert counted(platform)["finished:completed"] == 1
+    assert counted(platform, label=OTHER) == {}
 
 
 def test_the_counters_agree_with_the_rows(platform: Platform) -> None:

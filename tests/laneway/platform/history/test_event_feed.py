@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from laneway.platform import clock
 from laneway.platform.access.caller import NOBODY
@@ -166,6 +167,7 @@ def selections(database: Database) -> list[tuple[EventFilter, list[str]]]:
         visit = WorkflowStepRun(run_id="run-1", step="s", visit=1, state="open", task_id="step")
         visit.created_at = clock.now()
         session.add(visit)
+        session.execute(update(TaskRun).where(TaskRun.id == "plain").values(batch_id="b"))
     acme = replace(NOBODY, tenant="acme", kind="token")
     bulk = replace(NOBODY, queues=frozenset({"bulk"}))
     reports = replace(NOBODY, names=frozenset({"report"}))
@@ -175,6 +177,7 @@ def selections(database: Database) -> list[tuple[EventFilter, list[str]]]:
         (EventFilter(caller=NOBODY, name="report"), ["plain"]),
         (EventFilter(caller=NOBODY, tag="red"), ["tenant:acme:1", "plain"]),
         (EventFilter(caller=NOBODY, workflow="run-1"), ["step"]),
+        (EventFilter(caller=NOBODY, batch="b"), ["plain"]),
         (EventFilter(caller=NOBODY, tag="red", queue="emails"), ["tenant:acme:1"]),
         (EventFilter(caller=acme), ["tenant:acme:1"]),
         (EventFilter(caller=acme, queue="bulk"), []),

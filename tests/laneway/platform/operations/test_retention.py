@@ -47,9 +47,7 @@ KINDS = (
     "leads",
     "documents",
     "reports",
-    "alerts",
-    "workers",
-    "queue_samples",
+    *("alerts", "batches", "workers", "queue_samples"),
     *("schedule_firings", "bulk_action_tasks", "bulk_actions"),
     "sessions",
 )

@@ -15,6 +15,7 @@ from laneway.platform.db.models import StoredSchedule
 from laneway.platform.db.queries import schedules as queries
 from laneway.platform.schedules import keeping
 from laneway.platform.schedules.definition import Definition
+from laneway.platform.schedules.earlier_tasks import Earlier
 from laneway.platform.schedules.firing import OPERATOR
 from laneway.platform.schedules.keeping import settled_until
 from laneway.platform.schedules.runner import ScheduleRunner
@@ -182,3 +183,23 @@ def test_a_schedule_ends_at_its_end(platform: Platform, runner: ScheduleRunner, 
     fire(runner, movable_clock, times=5)
     assert [outcome for outcome, _ in firings(platform)] == ["sent"] * 2
     assert _row(platform).next_at is None
+
+
+def test_a_firing_that_a_run_by_hand_overtakes_is_decided_once_more(
+    platform: Platform, services: Services, runner: ScheduleRunner, movable_clock: MovableClock
+) -> None:
+    store(platform, overlap="skip")
+    earlier = runner._firings._earlier  # pyright: ignore[reportPrivateUsage]
+    look, by_hand = earlier.of, list[str]()
+
+    def look_and_be_overtaken(key: str) -> Earlier:
+        found = look(key)
+        if not by_hand:
+            by_hand.append(services.schedules.run(key))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(earlier, "of", look_and_be_overtaken)
+        fire(runner, movable_clock)
+    assert sorted(outcome for outcome, _ in firings(platform)) == ["sent", "skipped"]
+    assert len(platform.messages("maintenance")) == 1

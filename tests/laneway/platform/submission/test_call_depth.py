@@ -60,7 +60,7 @@ def test_a_submission_over_http_reaches_the_script_within_the_limit(api: Api, mo
     assert answer.status_code == 202, answer.text
 
     (stack,) = scripts.stacks
-    assert stack[-1] == "tasks.py:submit_task", "the outermost frame is the router's function"
+    assert stack[-1] == "submission_groups.py:SubmissionGroups._work", "the thread that accepts the submissions"
     assert len(stack) <= MAX_FRAMES, stack
 
 

@@ -24,9 +24,10 @@ from app.core.settings import ROOT
 from laneway.platform.errors import InvalidPayload, UpstreamError
 from laneway.platform.execution.retry import RetryPolicy
 from laneway.platform.registry import registry
+from laneway.platform.retry_after import retry_after
 from laneway.platform.settings import OutboundSettings
 from laneway.platform.settings.signing_key import signing_key
-from laneway.platform.webhooks.egress import ForbiddenAddress, HttpResponse, display_url, retry_after
+from laneway.platform.webhooks.egress import ForbiddenAddress, HttpResponse, display_url
 from laneway.platform.webhooks.sender import (
     OUTBOUND_SCHEDULE,
     EndpointGone,

@@ -37,7 +37,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["task_id"], ["task_runs.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("task_id"),
     )
-    op.create_index("ix_task_runs_held", "task_runs", ["due_at"], sqlite_where=HELD, postgresql_where=HELD)
+    op.create_index("ix_task_runs_held", "task_runs", ["state", "due_at"], sqlite_where=HELD, postgresql_where=HELD)
 
 
 def downgrade() -> None:

@@ -1,0 +1,1 @@
+"""Batches: groups of tasks with callbacks at their end."""
