@@ -28,16 +28,16 @@ from tests.laneway.worker.workers import Start, app, start  # noqa: F401
 
 APP = "tests.laneway.counted_app"
 QUEUE: Final = "maintenance"
-JOBS, MANY, WARM = 100, 1000, 20
+JOBS, MANY, WARM = 100, 400, 20
 MOST = {
     "put": Counts(trips=1, commands=11, bytes=175, calls=25),
     "put in bulk": Counts(trips=0.1, commands=2.3, bytes=34, calls=8),
     "delay": Counts(trips=1, commands=11, bytes=310, calls=235),
-    "run by a solo worker": Counts(trips=0.5, commands=5.2, bytes=580, calls=515),
-    "submitted to the platform": Counts(trips=2.1, commands=19, bytes=1350, calls=1050, statements=4),
-    "run by the platform": Counts(trips=6.4, commands=64, bytes=2650, calls=1690, statements=0.2),
+    "run by a solo worker": Counts(trips=0.1, commands=3.4, bytes=490, calls=520),
+    "submitted to the platform": Counts(trips=2.1, commands=19, bytes=1380, calls=1080, statements=4),
+    "run by the platform": Counts(trips=6.4, commands=61, bytes=2690, calls=1750, statements=0.2),
 }
-"""What a job may cost: what was seen, and a tenth more. How many acks a worker sends at once depends on the moment."""
+"""What a job may cost: what was seen, and a tenth more."""
 
 
 @pytest.fixture(scope="module")
