@@ -66,11 +66,12 @@ class Connection(asyncio.Protocol):
 async def load(url: str, connections: int, seconds: float, body: bytes) -> dict[str, float]:
     """Send for so long; returns the counts, and the p50 and p99 of the accepted in ms."""
     place = urlsplit(url)
+    host, port = place.hostname or "127.0.0.1", place.port or 80
     head = f"POST {place.path} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: application/json\r\n"
     request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
     loop, began = asyncio.get_running_loop(), time.perf_counter()
     made = [
-        (await loop.create_connection(lambda: Connection(request, began + seconds), place.hostname, place.port))[1]
+        (await loop.create_connection(lambda: Connection(request, began + seconds), host, port))[1]
         for _ in range(connections)
     ]
     await asyncio.gather(*(connection.ended for connection in made))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,7 +119,7 @@ class Bench:
         return workers.cpu_seconds() - cpu, samples
 
     @contextmanager
-    def _working(self, setup: Setup) -> Iterator[Groups]:
+    def _working(self, setup: Setup) -> Generator[Groups]:
         """Workers that have answered."""
         self._empty()
         commands = [
