@@ -1,6 +1,6 @@
 """Measures Laneway beside other task queues in one run: `make bench`.
 
-    python -m benchmarks.peers [--peers celery,huey] [--workloads W1,W2] [--jobs 3000] [--rounds 3] [--json FILE]
+    python -m benchmarks.peers [--peers celery,huey] [--workloads W1,W2] [--jobs 5000] [--rounds 3] [--json FILE]
 
 Only the ratios within one run count: absolute figures depend on the machine and its other work. A peer that is not
 installed and cannot be is skipped, with a line that says why.
@@ -132,7 +132,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     peers = [name for name in LIBRARIES if name != OURS]
     parser.add_argument("--peers", default=",".join(peers), help=f"of {', '.join(peers)}; empty for none")
     parser.add_argument("--workloads", default=",".join(UNITS), help=f"of {', '.join(UNITS)}")
-    parser.add_argument("--jobs", type=positive, default=3000, help="jobs of W1, W1b and W2 (3000)")
+    parser.add_argument("--jobs", type=positive, default=5000, help="jobs of W1, W1b and W2 (5000)")
     parser.add_argument("--rounds", type=positive, default=3, help="rounds, interleaved (3)")
     parser.add_argument("--round-trips", type=positive, default=200, help="round trips of W3 (200)")
     parser.add_argument("--limit", type=float, default=8, help="seconds after which a drain is not waited for (8)")

@@ -41,7 +41,7 @@ class Library:
     empty: str = ""
     """What empties its tables in PostgreSQL."""
     share: float = 1.0
-    """The share of the jobs that it gets, because it needs much longer for them."""
+    """The share of the jobs that it gets: a slow one fewer, a fast one more, so that its drain lasts long enough."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def drive(self, runtime: Runtime, verb: str, count: int) -> list[str]:
@@ -115,6 +115,7 @@ LIBRARIES = {
             setups=(PREFORK, SOLO),
             sleepers=Setup("threads 1x100", _celery("threads", 100)),
             killed="can lose",
+            share=0.4,
         ),
         Library(
             name="dramatiq",
@@ -156,7 +157,7 @@ LIBRARIES = {
             killed="keeps",
             database="procrastinate",
             empty="TRUNCATE procrastinate_jobs CASCADE",
-            share=0.25,
+            share=0.2,
         ),
         Library(
             name="bullmq",
@@ -166,6 +167,7 @@ LIBRARIES = {
             setups=(Setup("1x50", _script("bullmq_driver.cjs", "worker", "50")),),
             sleepers=Setup("1x100", _script("bullmq_driver.cjs", "worker", "100")),
             killed="keeps",
+            share=3,
         ),
         Library(
             name="graphile-worker",
@@ -186,6 +188,7 @@ LIBRARIES = {
             setups=(Setup("2x10", _sidekiq(10), 2),),
             sleepers=Setup("1x100", _sidekiq(100)),
             killed="loses",
+            share=3,
         ),
     )
 }
