@@ -39,7 +39,8 @@ async def run() -> None:
     """Run with open connections."""
     async with app.open_async():
         if sys.argv[1] == "prepare":
-            await app.schema_manager.apply_schema_async()
+            if not await app.check_connection_async():
+                await app.schema_manager.apply_schema_async()
         else:
             await main_async(Calls(noop.defer_async, ask, sleep.defer_async, put_many))
 
