@@ -65,6 +65,28 @@ def configure_logging(settings: OperationSettings, *, json: bool | None = None) 
         library.handlers, library.propagate = [], True
 
 
+def log_by_the_program() -> None:
+    """Leave it to the program what it shows, unless it has set structlog up: lines go to loggers of `logging`.
+
+    Without any configuration Python then shows warnings and errors, on standard error. Structlog's own default would
+    print each line to standard output, in the middle of what a script prints.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            redact,
+            copy_to_sink,
+            structlog.processors.KeyValueRenderer(key_order=["event"], drop_missing=True),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
 def wants_json(settings: OperationSettings) -> bool:
     """True when lines are JSON: as LOG_FORMAT says, by default in production."""
     if settings.log_format == "auto":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from laneway.platform.application import application
 from laneway.platform.current import current_platform, is_platform_known, use_platform
+from laneway.platform.logging import log_by_the_program
 from laneway.platform.platform import Platform
 
 
@@ -13,6 +14,7 @@ def platform_to_submit() -> Platform:
     Raises ConfigError, which says what is missing.
     """
     if not is_platform_known():
+        log_by_the_program()
         project = application()
         settings = project.load_settings()
         use_platform(lambda: project.make_platform(settings))

@@ -14,9 +14,10 @@ import re
 import sqlite3
 import traceback as tracebacks
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import Enum
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -131,15 +132,22 @@ class AttemptResult:
 
     def to_json(self) -> str:
         """The text that the journal keeps."""
-        return json.dumps({name: value for name, value in asdict(self).items() if value is not None}, allow_nan=False)
+        given = {name: value for name in _names_of(type(self)) if (value := getattr(self, name)) is not None}
+        return json.dumps(given, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> AttemptResult:
         """Read a result from the journal. Fields of another version are ignored. Raises ValueError."""
         values: dict[str, Any] = json.loads(text)
-        known: dict[str, Any] = {item.name: values[item.name] for item in fields(cls) if item.name in values}
+        known: dict[str, Any] = {name: values[name] for name in _names_of(cls) if name in values}
         known["state"] = TaskState(values["state"])
         return cls(**known)
+
+
+@cache
+def _names_of(kind: type[AttemptResult]) -> tuple[str, ...]:
+    """The fields. `asdict` would copy the whole result of the task."""
+    return tuple(item.name for item in fields(kind))
 
 
 @dataclass(frozen=True, slots=True)

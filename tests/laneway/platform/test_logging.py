@@ -12,10 +12,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 
 from laneway.platform.logging import (
     bind,
     configure_logging,
+    log_by_the_program,
     logger,
     quiet,
     unbind_all,
@@ -260,3 +262,29 @@ def test_the_handlers_of_celery_and_uvicorn_are_replaced(lines: Written) -> None
     logging.getLogger("uvicorn.error").warning("started")
 
     assert len(lines()) == 1
+
+
+def test_a_program_that_sets_up_no_log_sees_nothing_but_warnings_and_none_of_it_on_standard_output(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    structlog.reset_defaults()
+    log_by_the_program()
+
+    logger("laneway.x").info("task accepted", task="greet")
+    with caplog.at_level(logging.INFO):
+        logger("laneway.x").info("task accepted", task="greet", password="planted-4711", name="of no record", args=1)
+        logger("laneway.x").warning("100 % sure", count=1)
+
+    assert capsys.readouterr().out == ""
+    assert caplog.messages == [
+        "event='task accepted' task='greet' password='[redacted]' name='of no record' args='[redacted]'",
+        "event='100 % sure' count=1",
+    ]
+
+
+def test_a_program_that_uses_structlog_keeps_its_configuration() -> None:
+    with structlog.testing.capture_logs() as lines:
+        log_by_the_program()
+        logger("laneway.x").info("task accepted")
+
+    assert lines == [{"event": "task accepted", "log_level": "info"}]
