@@ -16,7 +16,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install install-dev up down demo test test-long test-fast check fix bench bench-answers bench-chunks bench-forecast bench-history bench-pipeline bench-quotas bench-scale chaos load image lock clean docs docs-serve audit sbom
+.PHONY: help install install-dev up down demo test test-long test-fast check fix bench bench-answers bench-chunks bench-forecast bench-history bench-pipeline bench-platform bench-quotas bench-scale bench-throughput chaos load image lock clean docs docs-serve audit sbom
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,8 +54,14 @@ fix: install-dev ## Fix formatting, and the lint errors that have an automatic f
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install-dev ## Measure the delivery engine against stock Celery, side by side (options: BENCH="--help")
-	@$(BIN)/python -m benchmarks.throughput $(BENCH)
+bench: install-dev ## Measure the library beside other task queues, in one run of some minutes (options: BENCH="--help")
+	@$(BIN)/python -m benchmarks.peers $(BENCH)
+
+bench-platform: install-dev ## Measure the platform beside FastAPI with Celery by hand and others (options: BENCH="--help")
+	@$(BIN)/python -m benchmarks.peers.platform $(BENCH)
+
+bench-throughput: install-dev ## Measure the delivery engine against stock Celery in detail (options: THROUGHPUT="--help")
+	@$(BIN)/python -m benchmarks.throughput $(THROUGHPUT)
 
 bench-answers: install-dev ## Judge search and replies by questions over the example documents (options: ANSWERS="--failures")
 	@$(BIN)/python -m benchmarks.answers $(ANSWERS)

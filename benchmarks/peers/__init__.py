@@ -1,0 +1,1 @@
+"""Laneway beside other task queues on one machine, in one run: `make bench` and `make bench-platform`."""
