@@ -71,7 +71,9 @@ def test_greeting(laneway_platform, number):
     assert laneway_platform.wait(handle).result == {"greeting": "Hello, Ada"}
 """,
     "test_endless.py": """
-import os, pathlib, time
+import os, pathlib, signal, time
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts a job in the background ignores it
 
 
 def test_endless(laneway_installation):
