@@ -34,7 +34,7 @@ demo: install ## Send real work through the platform and show what became of it
 	@exec $(BIN)/laneway demo
 
 test: install-dev ## Run every test
-	@$(PYTEST) -n 3 --dist loadgroup --no-loadscope-reorder $(TESTS)
+	@$(PYTEST) -n 4 --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 test-long: install-dev ## Run every test, with many more random calls
 	@LANEWAY_TEST_LONG=1 $(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder --timeout 1800 -o faulthandler_timeout=2400 $(TESTS)
