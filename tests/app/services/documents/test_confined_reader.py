@@ -38,9 +38,9 @@ import os
 for attempt in (lambda: os.execv("/bin/true", ["true"]), lambda: open("/etc/passwd", "a"), lambda: os.listdir("/proc")):
     try:
         attempt()
-        print("done")
+        print("done", flush=True)
     except OSError as error:
-        print(type(error).__name__)
+        print(type(error).__name__, flush=True)
 os._exit(0)
 """
         confined, found, *others = _run(takeover)
