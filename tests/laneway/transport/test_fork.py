@@ -48,7 +48,7 @@ def test_a_child_that_drops_a_connection_settles_nothing_of_its_parent(
         run_in_child(getattr(connection, end))
         assert engine.stats(["mine"])[0].leased == 3
     acking.join(5)
-    wait_until(lambda: engine.stats(["mine"])[0].leased == 2, seconds=5)
+    wait_until(lambda: engine.stats(["mine"])[0].leased == 2, seconds=30)
     assert engine.stats(["mine"])[0].ready == 0
 
 
