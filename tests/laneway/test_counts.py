@@ -37,7 +37,7 @@ MOST = {
     "submitted to the platform": Counts(trips=2.1, commands=19, bytes=1380, calls=1080, statements=4),
     "run by the platform": Counts(trips=6.4, commands=61, bytes=2690, calls=1750, statements=0.2),
 }
-"""What a job may cost: what was seen, and a tenth more; for a worker more than that, as its acks are grouped by time."""
+"""What a job may cost: what was seen, and a tenth more; more for a worker, whose acks are grouped by time."""
 
 
 @pytest.fixture(scope="module")
