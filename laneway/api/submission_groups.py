@@ -22,7 +22,8 @@ from laneway.schemas.task import TaskHandle
 MAX_GROUP: Final = 100
 """Submissions in one group."""
 Outcome: TypeAlias = TaskHandle | Exception
-Waiting: TypeAlias = tuple[SubmitCall, asyncio.Future[TaskHandle]]
+Waiting: TypeAlias = tuple[SubmitCall, asyncio.Future[TaskHandle], asyncio.TimerHandle]
+"""A submission, its outcome, and what ends its wait for the thread."""
 
 
 class SubmissionGroups:
@@ -36,9 +37,10 @@ class SubmissionGroups:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def submit(self, request: TaskRequest, context: Context, seconds: float) -> TaskHandle:
-        """Accept a request in its context. Raises Overloaded after these seconds, and what refuses the submission.
+        """Accept a request in its context. Raises what refuses the submission.
 
-        After Overloaded the task may be accepted all the same: a repeat with its id is safe.
+        Raises Overloaded if the thread does not get to it in these seconds: nothing was done then. Once the thread has
+        it, the limits of the work itself bound the wait.
         """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:  # the first call, or the application was started again
@@ -46,10 +48,10 @@ class SubmissionGroups:
             self._waiting: deque[Waiting] = deque()
             self._thread = ThreadPoolExecutor(1, "laneway-submissions")
         outcome: asyncio.Future[TaskHandle] = loop.create_future()
-        self._waiting.append((SubmitCall(lambda: outside_submission(request), context), outcome))
+        timer = loop.call_later(seconds, _settle, outcome, Overloaded(seconds))
+        self._waiting.append((SubmitCall(lambda: outside_submission(request), context), outcome, timer))
         if not self._busy:
             self._start(loop)
-        timer = loop.call_later(seconds, _settle, outcome, Overloaded(seconds))
         try:
             return await outcome
         finally:
@@ -61,6 +63,7 @@ class SubmissionGroups:
         while self._waiting and len(group) < MAX_GROUP:
             waiting = self._waiting.popleft()
             if not waiting[1].done():
+                waiting[2].cancel()
                 group.append(waiting)
         self._busy = bool(group)
         if group:
@@ -68,7 +71,7 @@ class SubmissionGroups:
 
     def _work(self, loop: asyncio.AbstractEventLoop, group: Sequence[Waiting]) -> None:
         try:
-            outcomes = self._accept([call for call, _ in group])
+            outcomes = self._accept([call for call, _, _ in group])
         except Exception as error:  # noqa: BLE001 - raised in every call of the group
             outcomes = [error] * len(group)
         if not loop.is_closed():
@@ -76,7 +79,7 @@ class SubmissionGroups:
 
     def _hand_out(self, loop: asyncio.AbstractEventLoop, group: Sequence[Waiting], outcomes: Sequence[Outcome]) -> None:
         self._start(loop)
-        for (_, future), outcome in zip(group, outcomes, strict=True):
+        for (_, future, _), outcome in zip(group, outcomes, strict=True):
             _settle(future, outcome)
 
 

@@ -97,6 +97,21 @@ def test_who_waits_too_long_is_refused_and_is_not_accepted_later() -> None:
     assert desk.groups == [["first"], ["next"]]
 
 
+def test_whoever_is_being_accepted_is_not_told_that_nothing_was_done() -> None:
+    desk = Desk()
+
+    async def run() -> str:
+        desk.open.clear()
+        first = asyncio.create_task(desk.submit("first", seconds=0.05))
+        await asyncio.to_thread(desk.began.wait, SOON)
+        with pytest.raises(Overloaded):
+            await desk.submit("late", seconds=0.1)
+        desk.open.set()
+        return (await first).task_id
+
+    assert asyncio.run(run()) == "first"
+
+
 def test_an_error_of_the_whole_group_is_the_outcome_of_each_and_the_next_group_is_accepted() -> None:
     desk = Desk()
 
